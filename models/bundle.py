@@ -1,0 +1,357 @@
+"""The bundle: an exported model on disk, the only thing that passes from training to service.
+
+    manifest.json        what it is, how good it is, and a digest of every other file
+    manifest.sha256      the digest of manifest.json; it names the bundle
+    recommend.onnx       histories -> the best K items with score, rating and spread
+    rate.onnx            histories and named items -> rating and spread
+    weights.bin          the initialisers both graphs share
+    catalog/*.npy        the item catalogue, columnar
+    histories/*.npy      the histories of known users, columnar, sorted by user id, then item
+
+Writing happens in a temporary folder that is verified and then renamed, so a bundle is either
+whole or absent. Opening verifies every digest first. Nothing is pickled.
+
+    BundleError                 says in one sentence what is wrong with a bundle
+    |-- BundleMissing           there is no bundle at that path
+    |-- BundleCorrupt           a file is absent, extra, or differs from its digest
+    `-- BundleIncompatible      written in a format this code does not read
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.catalog import Catalog
+from models.columns import read_array, write_array
+from models.histories import Histories
+
+FORMAT_VERSION: Literal[1] = 1
+MANIFEST, MANIFEST_DIGEST = "manifest.json", "manifest.sha256"
+# BentoML's model store keeps its own record beside the bundle's files; it is not part of the bundle.
+STORE_FILES = frozenset({"model.yaml"})
+
+
+class BundleError(Exception):
+    """A bundle cannot be used; the message is one sentence for the person who asked for it."""
+
+
+class BundleMissing(BundleError):
+    """There is no bundle at the path."""
+
+
+class BundleCorrupt(BundleError):
+    """A file of the bundle is absent, extra, or not what its digest says."""
+
+
+class BundleIncompatible(BundleError):
+    """The bundle was written in a format this code does not read."""
+
+
+class Record(BaseModel):
+    """A part of the manifest: immutable, and nothing beyond the named fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RatingScale(Record):
+    """The values a rating can take: minimum, minimum + step, ... maximum."""
+
+    minimum: float
+    maximum: float
+    step: float = Field(gt=0)
+
+    @property
+    def levels(self) -> NDArray[np.float32]:
+        """float32 [L]: every rating on the scale, ascending."""
+        count = round((self.maximum - self.minimum) / self.step) + 1
+        return (self.minimum + self.step * np.arange(count)).astype(np.float32)
+
+    def contains(self, rating: float) -> bool:
+        """Whether a rating lies within the scale's ends."""
+        return self.minimum <= rating <= self.maximum
+
+
+class TensorSpec(Record):
+    """One input or output of a graph; a string in `shape` names a dimension that varies."""
+
+    name: str
+    dtype: Literal["int64", "float32", "bool"]
+    shape: tuple[int | str, ...]
+
+
+class GraphSpec(Record):
+    """One ONNX graph and the names by which the service calls it."""
+
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class DataRecord(Record):
+    """Where the ratings came from. `digest` is the SHA-256 of the parsed rating columns."""
+
+    source: str
+    licence: str
+    digest: str
+    users: int
+    items: int
+    ratings: int
+
+
+class ProtocolRecord(Record):
+    """How the held-out figures were made."""
+
+    name: str
+    seed: int
+    split_digest: str
+    fit_rows: int
+    test_rows: int
+
+
+class Calibration(Record):
+    """The interval is rating +- multiplier * spread, clipped to the scale.
+
+    `coverage` is the share of ratings it should contain; `measured` the share of the test rows it
+    did contain.
+    """
+
+    coverage: float
+    multiplier: float
+    measured: float | None = None
+
+
+class Parity(Record):
+    """How the exported graphs compared with torch on the same histories."""
+
+    histories: int
+    max_abs_difference: float
+    identical_top_k: float
+
+
+class FileDigest(Record):
+    """What one file must be."""
+
+    sha256: str
+    bytes: int
+
+
+class Description(Record):
+    """Everything the writer of a bundle says about it."""
+
+    version: str
+    created_at: str
+    code_version: str
+    as_of: int | None = Field(description="Unix seconds predictions are made as of, if dated")
+    rating_scale: RatingScale
+    liked_from: float
+    data: DataRecord
+    protocol: ProtocolRecord
+    configuration: dict[str, Any]
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    calibration: Calibration
+    parity: Parity
+    top_k: int
+    recommend: GraphSpec
+    rate: GraphSpec
+
+
+class Manifest(Description):
+    """A description, and what pins it to the files."""
+
+    format_version: Literal[1]
+    files: dict[str, FileDigest]
+
+
+@dataclass(frozen=True)
+class UserHistories:
+    """The histories of known users.
+
+    ids: ASCII bytes `S<width>` [U], ascending and unique. histories: one row per id.
+    """
+
+    ids: NDArray[np.bytes_]
+    histories: Histories
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def row_of(self, user_id: str) -> int | None:
+        """The row of a user, None for a user nobody knows: a binary search, no index in memory."""
+        key = np.bytes_(user_id.encode("utf-8"))
+        row = int(np.searchsorted(self.ids, key))
+        return row if row < len(self.ids) and self.ids[row] == key else None
+
+    def history_of(self, user_id: str) -> Histories:
+        """One user's history; an empty one for a user nobody knows."""
+        row = self.row_of(user_id)
+        return Histories.empty(1) if row is None else self.histories.take([row])
+
+    def write(self, folder: Path) -> None:
+        """Store the columns under `folder`."""
+        write_array(folder / "users.npy", self.ids)
+        write_array(folder / "items.npy", self.histories.items.astype(np.int32))
+        write_array(folder / "ratings.npy", self.histories.ratings.astype(np.float32))
+        write_array(folder / "offsets.npy", self.histories.offsets.astype(np.int64))
+
+    @staticmethod
+    def read(folder: Path) -> UserHistories:
+        """Memory-map what `write` stored."""
+        columns = {name: read_array(folder / f"{name}.npy") for name in ("items", "ratings")}
+        return UserHistories(
+            ids=read_array(folder / "users.npy"),
+            histories=Histories(offsets=read_array(folder / "offsets.npy"), **columns),
+        )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle. `digest` is the SHA-256 of its manifest, and so of all it holds."""
+
+    path: Path
+    digest: str
+    manifest: Manifest
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The item catalogue."""
+        return Catalog.read(self.path / "catalog")
+
+    @cached_property
+    def users(self) -> UserHistories:
+        """The histories of known users, memory-mapped."""
+        return UserHistories.read(self.path / "histories")
+
+    @property
+    def recommend_graph(self) -> Path:
+        """Path of the graph that answers with the best K items."""
+        return self.path / self.manifest.recommend.file
+
+    @property
+    def rate_graph(self) -> Path:
+        """Path of the graph that rates named items."""
+        return self.path / self.manifest.rate.file
+
+
+def write_bundle(
+    target: Path,
+    describe: Callable[[Path], Description],
+    catalog: Catalog,
+    users: UserHistories,
+) -> Bundle:
+    """Write a bundle at `target`, whole or not at all.
+
+    `describe` receives the temporary folder, writes the graphs and their weights into it and
+    returns the description. An existing `target` is replaced in two renames, never half-written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        catalog.write(folder / "catalog")
+        users.write(folder / "histories")
+        description = describe(folder)
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            files={name: file_digest(folder / name) for name in files_of(folder)},
+            **dict(description),
+        )
+        text = manifest.model_dump_json(indent=2).encode()
+        (folder / MANIFEST).write_bytes(text)
+        (folder / MANIFEST_DIGEST).write_text(hashlib.sha256(text).hexdigest() + "\n")
+        open_bundle(folder)
+        folder.chmod(0o755)
+        _replace(folder, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return open_bundle(target)
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Verify the bundle at `path`: its format, its files, and every digest.
+
+    Raises BundleMissing, BundleIncompatible or BundleCorrupt; the message names the file.
+    """
+    digest, manifest = _read_manifest(path)
+    present = set(files_of(path))
+    if absent := sorted(set(manifest.files) - present):
+        raise BundleCorrupt(f"The bundle {path} lacks the file {absent[0]}; export it again.")
+    if extra := sorted(present - set(manifest.files)):
+        raise BundleCorrupt(
+            f"The bundle {path} holds the file {extra[0]}, which its manifest does not name."
+        )
+    for name, expected in manifest.files.items():
+        if file_digest(path / name) != expected:
+            raise BundleCorrupt(
+                f"The file {name} of the bundle {path} is not the one that was exported: "
+                "its SHA-256 differs from the manifest's; copy or export the bundle again."
+            )
+    return Bundle(path, digest, manifest)
+
+
+def files_of(folder: Path) -> list[str]:
+    """Names of a bundle's files but for its manifest, relative to it, sorted."""
+    own = {MANIFEST, MANIFEST_DIGEST} | STORE_FILES
+    files = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(name for name in files if name not in own)
+
+
+def file_digest(path: Path) -> FileDigest:
+    """SHA-256 and size of a file, read in pieces."""
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return FileDigest(sha256=sha256, bytes=path.stat().st_size)
+
+
+def _read_manifest(path: Path) -> tuple[str, Manifest]:
+    try:
+        text = (path / MANIFEST).read_bytes()
+        stated = (path / MANIFEST_DIGEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleMissing(
+            f"There is no bundle at {path}: {MANIFEST} or {MANIFEST_DIGEST} is absent."
+        ) from None
+    digest = hashlib.sha256(text).hexdigest()
+    if stated != f"{digest}\n".encode():
+        raise BundleCorrupt(
+            f"The file {MANIFEST} of the bundle {path} does not match {MANIFEST_DIGEST}; "
+            "copy or export the bundle again."
+        )
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        found = _format_version(text)
+        raise BundleIncompatible(
+            f"The bundle {path} has format version {found}, and this version of Usher reads "
+            f"{FORMAT_VERSION} ({error.errors()[0]['loc']}: {error.errors()[0]['msg']})."
+        ) from None
+    return digest, manifest
+
+
+def _format_version(text: bytes) -> object:
+    """The version a manifest claims, whatever else it holds."""
+    content = json.loads(text)
+    return content.get("format_version") if isinstance(content, dict) else None
+
+
+def _replace(folder: Path, target: Path) -> None:
+    """Rename `folder` to `target`, moving an older bundle out of the way first."""
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+        os.rename(target, old / "bundle")
+        os.rename(folder, target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.rename(folder, target)
