@@ -1,0 +1,95 @@
+# Every command of the project; CI runs the same ones.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+CONFIG ?= proven
+PORT   ?= 3000
+DATA   ?=
+ARGS   ?=
+
+export BENTOML_HOME ?= $(CURDIR)/.usher/bentoml
+export BENTOML_DO_NOT_TRACK ?= True
+
+PY        := .venv/bin/python
+INSTALLED := .venv/installed
+RECIPE    := --config $(CONFIG) $(if $(DATA),--data "$(DATA)") $(ARGS)
+PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --strip-extras \
+             --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
+
+# BentoML's store keeps the newest version's name in `latest`, so no Python need start to look.
+train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
+                    || $(MAKE) --no-print-directory train
+
+.PHONY: help run demo test train evaluate serve bento container lint bench lock clean
+
+help:  ## List the targets
+	@echo "make TARGET [PORT=3000] [CONFIG=proven] [DATA=ml-latest-small] [PYTHON=python3]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+run: $(INSTALLED)  ## Serve recommendations on PORT, training a model first if there is none
+	$(train_if_no_model)
+	@$(PY) -m service.local serve --port $(PORT)
+
+demo: $(INSTALLED)  ## Serve on a free port, ask for one user's top 10, print it, stop
+	$(train_if_no_model)
+	@$(PY) -m service.local demo
+
+serve: $(INSTALLED)  ## Serve the newest model (or USHER_MODEL) on PORT
+	@$(PY) -m service.local serve --port $(PORT)
+
+train: $(INSTALLED)  ## Train CONFIG on DATA and register the bundle as usher:<version>
+	@$(PY) -m training train $(RECIPE)
+
+evaluate: $(INSTALLED)  ## Score CONFIG and the baselines on DATA's held-out rows
+	@$(PY) -m training evaluate $(RECIPE)
+
+test: $(INSTALLED)  ## Run every test
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(INSTALLED)  ## Check style, types and the direction of imports
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+
+bench: $(INSTALLED)  ## Measure the live service over HTTP on this machine
+	$(train_if_no_model)
+	@$(PY) -m tests.benchmarks.http $(ARGS)
+
+bento: $(INSTALLED)  ## Package the service and its newest model as a Bento
+	$(train_if_no_model)
+	@$(PY) -m bentoml build
+
+container: $(INSTALLED)  ## Build a container image of the newest Bento
+	@command -v docker >/dev/null || command -v podman >/dev/null || { echo "No container \
+	engine: install docker or podman, then run make container again." >&2; exit 1; }
+	@test -e "$(BENTOML_HOME)/bentos/usher/latest" || $(MAKE) --no-print-directory bento
+	@$(PY) -m bentoml containerize usher:latest
+
+lock: $(INSTALLED)  ## Pin requirements/*.in into service.txt and full.txt (UPGRADE=1 for newer ones)
+	@$(LOCK) --output-file requirements/full.txt requirements/{service,training,dev}.in
+	@sed -E 's/^(torch==[0-9.]+)\+.*/\1/' requirements/full.txt > requirements/full.tmp
+	@mv requirements/full.tmp requirements/full.txt
+	@$(LOCK) --constraint requirements/full.txt --output-file requirements/service.txt \
+	    requirements/service.in
+
+clean:  ## Remove what make created; ratings people gave stay unless RATINGS=remove
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@if [ -d .usher ]; then find .usher -mindepth 1 -maxdepth 1 \
+	    $(if $(filter remove,$(RATINGS)),,! -name redis) -exec rm -rf {} +; fi
+	@if [ -d .usher/redis ]; then echo "Kept .usher/redis, the ratings people gave:" \
+	    "make clean RATINGS=remove removes them too."; fi
+
+$(INSTALLED): requirements/full.txt
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: install Python \
+	3.11 or newer, or name it with PYTHON=/path/to/python3." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Usher needs Python \
+	3.11 or newer and $(PYTHON) is %d.%d: name another with PYTHON=/path/to/python3." % v[:2])'
+	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) could not make a virtual environment: it \
+	lacks its venv module (Debian calls it python3-venv)." >&2; exit 1; }
+	@echo "Installing the pinned environment into .venv (once)"
+	@$(PY) -m pip install --disable-pip-version-check $(PIP_INDEX) -r requirements/full.txt
+	@touch $@
