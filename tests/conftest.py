@@ -1,0 +1,32 @@
+"""What every test starts from: fixed seeds, no settings of the caller's, a model store of its own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib.util import find_spec
+
+import pytest
+from hypothesis import settings
+
+if find_spec("tests.service_fixtures"):
+    pytest_plugins = ["tests.service_fixtures"]
+
+settings.register_profile("usher", derandomize=True, deadline=None)
+settings.load_profile("usher")
+
+STORE = tempfile.TemporaryDirectory(prefix="usher-tests-")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything of BentoML is imported: its store is temporary and it calls nobody."""
+    for name in [name for name in os.environ if name.startswith("USHER_")]:
+        if name != "USHER_DATA_DIR":
+            del os.environ[name]
+    os.environ["BENTOML_HOME"] = STORE.name
+    os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the store."""
+    STORE.cleanup()
