@@ -1,0 +1,72 @@
+"""Item attributes from a CSV or Parquet of one's own: id, title, year, genres."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from training.errors import DataError
+from training.sources.delimited import require_file
+from training.sources.faults import first_undecodable_line
+from training.sources.items import ItemAttributes, with_years
+
+
+def read_item_table(path: Path, item_column: str) -> ItemAttributes:
+    """One row per item, in any order; items that were not rated are dropped later.
+
+    The id's column is called `item_column` or id. title, year and genres (names joined by `|`)
+    are optional; without a year column the year that ends a title is used. Raises DataError.
+    """
+    require_file(path)
+    frame = _read(path)
+    id_column = item_column if item_column in frame.columns else "id"
+    if id_column not in frame.columns:
+        raise DataError(
+            f"{path}, line 1: there is no column {item_column!r} or 'id'; rename the column that "
+            "holds the item ids."
+        )
+    _check_unique(path, frame[id_column])
+    title = pl.col("title") if "title" in frame.columns else pl.col(id_column)
+    genres = pl.col("genres") if "genres" in frame.columns else pl.lit("")
+    named = frame.select(pl.col(id_column).alias("item"), title.alias("title"), genres=genres)
+    if "year" not in frame.columns:
+        return ItemAttributes(with_years(named))
+    return ItemAttributes(named.with_columns(_years(path, frame["year"])))
+
+
+def _read(path: Path) -> pl.DataFrame:
+    """Every column as text."""
+    is_csv = path.suffix.lower() == ".csv"
+    if is_csv and (line := first_undecodable_line(path)):
+        raise DataError(
+            f"{path}, line {line}: the text is not UTF-8; save the file with UTF-8 encoding."
+        )
+    try:
+        if is_csv:
+            return pl.read_csv(path, infer_schema=False, glob=False)
+        return pl.read_parquet(path, glob=False).select(pl.all().cast(pl.String))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        detail = str(error).partition("\n")[0]
+        raise DataError(f"{path} cannot be read ({detail}); check its columns.") from None
+
+
+def _check_unique(path: Path, ids: pl.Series) -> None:
+    faults = ids.is_null() | ~ids.is_first_distinct()
+    if faults.any():
+        row = faults.arg_max() or 0
+        raise DataError(
+            f"{path}, line {row + 2}: the item id {ids[row]!r} is empty or listed twice; "
+            "correct or remove the line."
+        )
+
+
+def _years(path: Path, texts: pl.Series) -> pl.Series:
+    years = texts.str.strip_chars().cast(pl.Int16, strict=False)
+    if (wrong := texts.is_not_null() & years.is_null()).any():
+        row = wrong.arg_max() or 0
+        raise DataError(
+            f"{path}, line {row + 2}: the year {texts[row]!r} is not a whole number; correct it or "
+            "leave it empty."
+        )
+    return years.alias("year")
