@@ -15,7 +15,7 @@ PY        := .venv/bin/python
 INSTALLED := .venv/installed
 RECIPE    := --config $(CONFIG) $(if $(DATA),--data "$(DATA)") $(ARGS)
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --strip-extras \
+LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --strip-extras --allow-unsafe \
              --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
 
 # BentoML's store keeps the newest version's name in `latest`, so no Python need start to look.
@@ -63,10 +63,11 @@ bento: $(INSTALLED)  ## Package the service and its newest model as a Bento
 	@$(PY) -m bentoml build
 
 container: $(INSTALLED)  ## Build a container image of the newest Bento
-	@command -v docker >/dev/null || command -v podman >/dev/null || { echo "No container \
-	engine: install docker or podman, then run make container again." >&2; exit 1; }
-	@test -e "$(BENTOML_HOME)/bentos/usher/latest" || $(MAKE) --no-print-directory bento
-	@$(PY) -m bentoml containerize usher:latest
+	@for engine in docker podman; do $$engine version >/dev/null 2>&1 && break; engine=; done; \
+	test -n "$$engine" || { echo "No container engine answers here: start docker or podman, \
+	then run make container again." >&2; exit 1; }; \
+	test -e "$(BENTOML_HOME)/bentos/usher/latest" || $(MAKE) --no-print-directory bento && \
+	$(PY) -m bentoml containerize --backend $$engine usher:latest
 
 lock: $(INSTALLED)  ## Pin requirements/*.in into service.txt and full.txt (UPGRADE=1 for newer ones)
 	@$(LOCK) --output-file requirements/full.txt requirements/{service,training,dev}.in

@@ -1,4 +1,4 @@
-"""What every test starts from: fixed seeds, no settings of the caller's, a model store of its own."""
+"""What every test starts from: fixed seeds, none of the caller's settings, its own model store."""
 
 from __future__ import annotations
 
