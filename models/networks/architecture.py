@@ -1,0 +1,24 @@
+"""The shape of a HybridVAE: the part of a configuration that its weights depend on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Architecture(BaseModel):
+    """Sizes and dropout rates of one HybridVAE; saved with its checkpoint and in the manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_factors: int = Field(150, ge=1)
+    """Width F of an item's embedding and of its factors in both heads."""
+    hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = Field((512, 256, 128), min_length=1)
+    """Widths of the encoder's layers; the decoder has them in reverse."""
+    latent_dim: int = Field(64, ge=1)
+    """Number Z of latent dimensions."""
+    dropout: float = Field(0.4, ge=0, lt=1)
+    """Share of activations dropped in every hidden layer while training."""
+    input_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the pooled history dropped before the first layer while training."""

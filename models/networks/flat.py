@@ -1,0 +1,16 @@
+"""The flat layout of models.histories inside a network: offsets to rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rows_of(offsets: Tensor, entries_N: Tensor) -> Tensor:
+    """Which row each flat entry belongs to, int64 [N]: how many rows ended at or before it.
+
+    A cumulative sum of row ends: exact in integers, and empty rows count as they should.
+    """
+    ends = entries_N.new_zeros(entries_N.shape[0] + 1)
+    ends = ends.index_put((offsets[1:],), torch.ones_like(offsets[1:]), accumulate=True)
+    return torch.cumsum(ends, dim=0)[:-1]

@@ -1,0 +1,144 @@
+"""HybridVAE: a user is encoded from the history, one pass answers for all items.
+
+Shapes: B users (rows of a batch), N ratings in their histories (flat layout, see
+models.histories), T named (user, item) pairs, I items, L rating levels, F factors, H hidden,
+Z latent. All floats are float32.
+
+The encoder is that of a variational autoencoder for collaborative filtering (Liang et al. 2018,
+"Variational Autoencoders for Collaborative Filtering") with stars: every rated item contributes
+its embedding through a linear map of its rating level. Summing first and mapping afterwards gives
+the same numbers for L * F * H multiplications a user, whatever the length of the history.
+The decoder feeds two heads: *preference* (multinomial logits over all items, which rank) and
+*rating* (biased matrix factorisation with the decoded user vector, Koren et al. 2009, plus a
+spread).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.networks.architecture import Architecture
+from models.networks.flat import rows_of
+
+LOG_VARIANCE_RANGE = (-10.0, 5.0)
+LOG_SPREAD_RANGE = (-3.0, 1.5)
+
+
+class Posterior(NamedTuple):
+    """q(z | history): mean and log-variance of a diagonal Gaussian, each [B, Z]."""
+
+    mean_BZ: Tensor
+    log_variance_BZ: Tensor
+
+    def sample(self) -> Tensor:
+        """One reparameterised draw, [B, Z] (Kingma and Welling 2014, section 2.4)."""
+        noise_BZ = torch.randn_like(self.mean_BZ)
+        return self.mean_BZ + noise_BZ * torch.exp(0.5 * self.log_variance_BZ)
+
+
+class UserVectors(NamedTuple):
+    """What the decoder says of each user: the user's side of both heads."""
+
+    preference_BF: Tensor
+    rating_BF: Tensor
+    bias_B: Tensor
+    log_spread_B: Tensor
+
+
+class HybridVAE(nn.Module):
+    """The network; `training.trainer` fits it and `models.networks.graphs` exports it."""
+
+    def __init__(
+        self, architecture: Architecture, items: int, levels: Tensor, rating_mean: float
+    ) -> None:
+        """Build an untrained network for I `items`.
+
+        levels: float32 [L], L >= 2 evenly spaced ratings, ascending. rating_mean: mean training rating.
+        """
+        super().__init__()
+        self.architecture = architecture
+        factors, latent = architecture.n_factors, architecture.latent_dim
+        hidden = architecture.hidden_dims
+        self.levels_L: Tensor
+        self.rating_mean: Tensor
+        self.register_buffer("levels_L", levels.to(torch.float32))
+        self.register_buffer("rating_mean", torch.tensor(float(rating_mean)))
+        self.item_embedding = nn.Parameter(torch.randn(items, factors) * 0.05)
+        self.input_dropout = nn.Dropout(architecture.input_dropout)
+        self.encoder = perceptron((len(levels) * factors, *hidden), architecture.dropout)
+        self.to_mean = nn.Linear(hidden[-1], latent)
+        self.to_log_variance = nn.Linear(hidden[-1], latent)
+        # A narrow posterior at first: noise as wide as the prior drowns a signal still forming.
+        nn.init.constant_(self.to_log_variance.bias, -4.0)
+        self.decoder = perceptron((latent, *reversed(hidden)), architecture.dropout)
+        self.to_preference = nn.Linear(hidden[0], factors)
+        self.to_rating = nn.Linear(hidden[0], factors)
+        self.to_bias_and_spread = nn.Linear(hidden[0], 2)
+        self.preference_factors = nn.Parameter(torch.randn(items, factors) * 0.05)
+        self.preference_bias = nn.Parameter(torch.zeros(items))
+        self.rating_factors = nn.Parameter(torch.randn(items, factors) * 0.05)
+        self.rating_bias = nn.Parameter(torch.zeros(items))
+        self.log_spread = nn.Parameter(torch.zeros(items))
+
+    def users_of(self, items_N: Tensor, ratings_N: Tensor, offsets: Tensor) -> UserVectors:
+        """Fold histories in: the posterior mean, decoded. offsets: int64 [B + 1]."""
+        rows_N = rows_of(offsets, items_N)
+        return self.decode(self.encode(items_N, ratings_N, rows_N, offsets.shape[0] - 1).mean_BZ)
+
+    def encode(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Posterior:
+        """Encode `users` histories; rows_N says whose each rating is. Empty histories are valid."""
+        hidden_BH = self.encoder(self.input_dropout(self.pool(items_N, ratings_N, rows_N, users)))
+        log_variance_BZ = self.to_log_variance(hidden_BH).clamp(*LOG_VARIANCE_RANGE)
+        return Posterior(self.to_mean(hidden_BH), log_variance_BZ)
+
+    def pool(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Tensor:
+        """Sum the embeddings of a history per rating level, over sqrt(n + 1): [B, L * F].
+
+        A rating counts as the level nearest to it (half-way to the even one, as ONNX rounds).
+        """
+        levels = len(self.levels_L)
+        step = (self.levels_L[-1] - self.levels_L[0]) / (levels - 1)
+        level_N = ((ratings_N - self.levels_L[0]) / step).round().clamp(0, levels - 1).long()
+        embedded_NF = self.item_embedding[items_N]
+        pooled = embedded_NF.new_zeros(users * levels, embedded_NF.shape[1])
+        pooled = pooled.index_put((rows_N * levels + level_N,), embedded_NF, accumulate=True)
+        count_B = embedded_NF.new_zeros(users).index_put(
+            (rows_N,), torch.ones_like(ratings_N), accumulate=True
+        )
+        return pooled.reshape(users, -1) / torch.sqrt(count_B + 1)[:, None]
+
+    def decode(self, z_BZ: Tensor) -> UserVectors:
+        """The user's side of both heads, from a point of the latent space."""
+        hidden_BH = self.decoder(z_BZ)
+        bias_B, log_spread_B = self.to_bias_and_spread(hidden_BH).unbind(dim=1)
+        return UserVectors(
+            self.to_preference(hidden_BH), self.to_rating(hidden_BH), bias_B, log_spread_B
+        )
+
+    def logits(self, users: UserVectors) -> Tensor:
+        """Preference scores of every item, [B, I]; their softmax is the multinomial likelihood."""
+        return users.preference_BF @ self.preference_factors.T + self.preference_bias
+
+    def rate(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicted ratings and their spreads, each [T], for user rows_T[t] and item items_T[t].
+
+        Ratings are not clipped to the scale; spreads are standard deviations in rating units.
+        """
+        product_T = (users.rating_BF[rows_T] * self.rating_factors[items_T]).sum(dim=1)
+        bias_T = users.bias_B[rows_T] + self.rating_bias[items_T]
+        log_spread_T = users.log_spread_B[rows_T] + self.log_spread[items_T]
+        spread_T = torch.exp(log_spread_T.clamp(*LOG_SPREAD_RANGE))
+        return self.rating_mean + bias_T + product_T, spread_T
+
+
+def perceptron(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
+    """Hidden layers of the given widths: linear, layer norm, GELU, dropout."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        layers += [
+            nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.GELU(), nn.Dropout(dropout)
+        ]  # fmt: skip
+    return nn.Sequential(*layers)

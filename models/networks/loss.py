@@ -1,0 +1,114 @@
+"""The training objective of HybridVAE: a negative evidence lower bound over hidden ratings.
+
+    loss = rating_weight * rating + preference_weight * preference + kl_weight * KL
+           + factor_penalty * |factors|^2
+
+*rating*: mean squared error of the hidden ratings; the spread is fitted by the Gaussian
+likelihood of the same residuals with the mean held fixed, so learning the spread cannot trade
+away accuracy. *preference*: multinomial negative log-likelihood of the hidden liked items, mean
+over them (Liang et al. 2018, eq. 2). *KL*: to the standard normal, in nats per user and latent
+dimension: the mean over both, so its weight means the same for every latent_dim.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.networks.hybrid_vae import HybridVAE, Posterior, UserVectors
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The hidden ratings of a batch of B users, T in all."""
+
+    rows_T: Tensor
+    items_T: Tensor
+    ratings_T: Tensor
+    liked_T: Tensor
+    """bool: which of them are targets of the preference head."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How the parts add up; `kl` may follow a schedule."""
+
+    rating: float
+    preference: float
+    kl: float
+    free_bits: float
+    factor_penalty: float
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """Scalars of one batch; `total` carries the gradient."""
+
+    total: Tensor
+    squared_error: Tensor
+    preference: Tensor
+    kl: Tensor
+
+
+def denoising_loss(
+    network: HybridVAE, posterior: Posterior, users: UserVectors, hidden: Hidden, w: LossWeights
+) -> LossParts:
+    """The objective for users encoded from their visible ratings and scored on the hidden ones."""
+    predicted_T, spread_T = network.rate(users, hidden.rows_T, hidden.items_T)
+    residual_T = predicted_T - hidden.ratings_T
+    squared_error = mean_or_zero(residual_T.square())
+    spread_loss = mean_or_zero(gaussian_nll(residual_T.detach(), spread_T))
+    preference = preference_loss(network, users, hidden)
+    kl = kl_divergence(posterior)
+    used_TF = network.rating_factors[hidden.items_T]
+    penalty = mean_or_zero(used_TF.square().sum(1)) + users.rating_BF.square().sum(1).mean()
+    total = (
+        w.rating * (squared_error + spread_loss)
+        + w.preference * preference
+        + w.kl * free_kl(posterior, w.free_bits)
+        + w.factor_penalty * penalty
+    )
+    return LossParts(total, squared_error.detach(), preference.detach(), kl.detach())
+
+
+def preference_loss(network: HybridVAE, users: UserVectors, hidden: Hidden) -> Tensor:
+    """-log softmax(logits) at the hidden liked items, mean over them, in nats."""
+    log_likelihood_BI = torch.log_softmax(network.logits(users), dim=1)
+    rows_T, items_T = hidden.rows_T[hidden.liked_T], hidden.items_T[hidden.liked_T]
+    return -mean_or_zero(log_likelihood_BI[rows_T, items_T])
+
+
+def gaussian_nll(residual_T: Tensor, spread_T: Tensor) -> Tensor:
+    """-log N(residual; 0, spread^2) but for its constant, [T]."""
+    return torch.log(spread_T) + 0.5 * (residual_T / spread_T).square()
+
+
+def kl_per_dimension(posterior: Posterior) -> Tensor:
+    """KL(q(z | history) || N(0, 1)) in nats, mean over users: [Z]."""
+    mean_BZ, log_variance_BZ = posterior
+    kl_BZ = 0.5 * (mean_BZ.square() + log_variance_BZ.exp() - 1 - log_variance_BZ)
+    return kl_BZ.mean(dim=0)
+
+
+def kl_divergence(posterior: Posterior) -> Tensor:
+    """KL in nats per user and latent dimension."""
+    return kl_per_dimension(posterior).mean()
+
+
+def free_kl(posterior: Posterior, free_bits: float) -> Tensor:
+    """KL with the first `free_bits` *bits per user* free of charge, shared out evenly.
+
+    Each latent dimension pays only above free_bits * ln 2 / Z nats (Kingma et al. 2016,
+    "Improving variational inference with inverse autoregressive flow", eq. 15).
+    """
+    kl_Z = kl_per_dimension(posterior)
+    floor = free_bits * math.log(2) / len(kl_Z)
+    return kl_Z.clamp(min=floor).mean()
+
+
+def mean_or_zero(values_T: Tensor) -> Tensor:
+    """The mean, and 0 for a batch without such rows."""
+    return values_T.sum() / max(values_T.numel(), 1)

@@ -1,0 +1,126 @@
+"""Batches of users in the flat layout, with part of each history hidden to be predicted.
+
+Denoising: every epoch hides a new random part of each history; the rest is encoded. Nothing here
+grows beyond the ratings of one batch, and a rating never becomes a Python object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from models.histories import Histories
+from models.networks.loss import Hidden
+from training.ratings import Ratings
+from training.split import Fold
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B users: what is encoded (N ratings) and what is scored (T ratings)."""
+
+    users: int
+    items_N: Tensor
+    ratings_N: Tensor
+    rows_N: Tensor
+    hidden: Hidden
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        hidden = (getattr(self.hidden, f.name).to(device) for f in fields(Hidden))
+        columns = (column.to(device) for column in (self.items_N, self.ratings_N, self.rows_N))
+        return Batch(self.users, *columns, Hidden(*hidden))
+
+
+class DenoisingBatches(IterableDataset[Batch]):
+    """One pass over all users with a history, in a new order and newly hidden each time.
+
+    The randomness of pass e is seeded by (seed, e), so a resumed run sees what an uninterrupted one
+    would have seen; set `epoch` before each pass.
+    """
+
+    def __init__(
+        self,
+        histories: Histories,
+        batch_users: int,
+        hidden_share: tuple[float, float],
+        liked_from: float,
+        seed: int,
+    ) -> None:
+        self.histories = histories
+        self.users = np.flatnonzero(histories.lengths)
+        self.batch_users = batch_users
+        self.hidden_share = hidden_share
+        self.liked_from = liked_from
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.users) // self.batch_users)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(self.users)
+        for start in range(0, len(order), self.batch_users):
+            yield self.batch(order[start : start + self.batch_users], rng)
+
+    def batch(self, users: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+        """Hide a share of each history, drawn uniformly from `hidden_share` per user."""
+        part = self.histories.take(users)
+        share = rng.uniform(*self.hidden_share, len(users))
+        hide = rng.random(len(part.items)) < np.repeat(share, part.lengths)
+        rows, keep = part.rows, ~hide
+        return Batch(
+            users=len(users),
+            items_N=torch.from_numpy(part.items[keep]),
+            ratings_N=torch.from_numpy(part.ratings[keep]),
+            rows_N=torch.from_numpy(rows[keep]),
+            hidden=hidden_ratings(rows[hide], part.items[hide], part.ratings[hide], self.liked_from),
+        )
+
+
+class FoldBatches(IterableDataset[Batch]):
+    """The users of a fold that have something hidden, in order: encode visible, score hidden."""
+
+    def __init__(self, ratings: Ratings, fold: Fold, batch_users: int, liked_from: float) -> None:
+        self.visible = ratings.histories(fold.visible)
+        self.hidden = ratings.histories(fold.hidden)
+        self.users = np.flatnonzero(self.hidden.lengths)
+        self.batch_users = batch_users
+        self.liked_from = liked_from
+
+    def __len__(self) -> int:
+        return -(-len(self.users) // self.batch_users)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.users), self.batch_users):
+            users = self.users[start : start + self.batch_users]
+            visible, hidden = self.visible.take(users), self.hidden.take(users)
+            yield Batch(
+                users=len(users),
+                items_N=torch.from_numpy(visible.items),
+                ratings_N=torch.from_numpy(visible.ratings),
+                rows_N=torch.from_numpy(visible.rows),
+                hidden=hidden_ratings(hidden.rows, hidden.items, hidden.ratings, self.liked_from),
+            )
+
+
+def hidden_ratings(
+    rows: NDArray[np.int64],
+    items: NDArray[np.int64],
+    ratings: NDArray[np.float32],
+    liked_from: float,
+) -> Hidden:
+    """The scored side of a batch, as tensors."""
+    return Hidden(
+        rows_T=torch.from_numpy(rows),
+        items_T=torch.from_numpy(items),
+        ratings_T=torch.from_numpy(ratings),
+        liked_T=torch.from_numpy(ratings >= liked_from),
+    )

@@ -1,0 +1,163 @@
+"""A configuration: everything a run depends on but the ratings themselves. One YAML each.
+
+`load_configuration` reads a shipped name (`proven`) or a path, applies `key=value` overrides with
+dotted keys (`training.learning_rate=0.001`) and validates; a mistake is one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.networks.architecture import Architecture
+from training.errors import ConfigurationError
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and nothing beyond the named fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Evaluation(Section):
+    """How rows are split and what counts as liked."""
+
+    protocol: str = "random"
+    """random, random-1234, official-u1, official-u2, temporal, users or users-liked."""
+    split_seed: int = 42
+    """Seed of the split; the training seed is apart from it."""
+    liked_from: float = 4.0
+    """Ratings at or above this are liked: targets of ranking and of the preference head."""
+    coverage: float = Field(0.8, gt=0, lt=1)
+    """Share of ratings the reported interval should contain."""
+
+
+class KullbackLeibler(Section):
+    """Weight of the KL term. KL is in nats per user and latent dimension (mean over both)."""
+
+    weight: float = Field(0.01, ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the weight rises from 0 to `weight` over the first `annealing_epochs`."""
+    annealing_epochs: int = Field(0, ge=0)
+    free_bits: float = Field(0.0, ge=0)
+    """Bits per user, shared evenly by the latent dimensions, that cost nothing."""
+
+
+class LearningRate(Section):
+    """Step size of AdamW and how it changes."""
+
+    initial: float = Field(5e-4, gt=0)
+    schedule: Literal["constant", "plateau", "one_cycle"] = "constant"
+    warmup_epochs: int = Field(0, ge=0)
+    """Epochs over which the rate rises linearly from 0 (constant and plateau)."""
+    plateau_patience: int = Field(4, ge=0)
+    """Epochs without improvement before the rate is halved (plateau)."""
+
+
+class Optimisation(Section):
+    """How the network is fitted."""
+
+    batch_users: int = Field(128, ge=1)
+    """Users per batch; at 165 ratings each (MovieLens), 12 users hold about 2,000 ratings."""
+    max_epochs: int = Field(100, ge=1)
+    patience: int = Field(15, ge=1)
+    """Epochs without improvement of `monitor` on validation before training ends."""
+    monitor: Literal["rmse", "ndcg"] = "rmse"
+    """What early stopping and the best checkpoint follow on the validation fold."""
+    hidden_share: tuple[float, float] = (0.05, 0.5)
+    """Range of the share of each history that is hidden and predicted."""
+    rating_weight: float = Field(1.0, ge=0)
+    preference_weight: float = Field(0.1, ge=0)
+    factor_penalty: float = Field(1e-4, ge=0)
+    """Weight of the squared norm of the rating factors in use."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay of AdamW (Loshchilov and Hutter 2019)."""
+    gradient_clip: float = Field(5.0, gt=0)
+    """Largest norm of the gradient; longer ones are scaled down to it."""
+    kl: KullbackLeibler = KullbackLeibler()
+    learning_rate: LearningRate = LearningRate()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        low, high = self.hidden_share
+        if not 0 < low <= high <= 1:
+            raise ValueError("hidden_share must satisfy 0 < low <= high <= 1")
+        return self
+
+
+class Configuration(Section):
+    """One run: what is fitted, how, on what split, from which seed."""
+
+    name: str
+    seed: int = 1
+    """Seed of initialisation, batches and hiding."""
+    network: Architecture = Architecture()
+    training: Optimisation = Optimisation()
+    evaluation: Evaluation = Evaluation()
+    refit: bool = True
+    """After choosing the epoch on validation, fit again on all training rows for that long."""
+
+
+def shipped_configurations() -> list[str]:
+    """Names of the configurations that come with the code."""
+    folder = resources.files("training") / "configs"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_configuration(name: str, overrides: Sequence[str] = ()) -> Configuration:
+    """Read a shipped configuration or a YAML file and apply `key=value` overrides.
+
+    Raises ConfigurationError with one sentence naming what cannot be used.
+    """
+    content = _read(name)
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return Configuration.model_validate({"name": Path(name).stem} | content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(
+            f"The configuration {name} cannot be used: {place}: {first['msg']} "
+            f"(got {first['input']!r})."
+        ) from None
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        if name not in shipped_configurations():
+            raise ConfigurationError(
+                f"There is no configuration named {name}; choose one of "
+                f"{', '.join(shipped_configurations())}, or give the path of a .yaml file."
+            )
+        path = Path(str(resources.files("training") / "configs" / f"{name}.yaml"))
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = str(error).replace("\n", " ")
+        raise ConfigurationError(f"The configuration {path} cannot be read: {problem}.") from None
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"The configuration {path} must hold keys and values.")
+    return content
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigurationError(f"The override {override!r} must have the form key=value.")
+    *parents, last = key.strip().split(".")
+    section = content
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise ConfigurationError(f"The override {override!r} goes below {parent}, a value.")
+    try:
+        section[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigurationError(f"The value of the override {override!r} is not YAML.") from None

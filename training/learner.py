@@ -1,0 +1,172 @@
+"""HybridVAE as Lightning trains it: one step, one validation, one optimiser. Fitting is `trainer`.
+
+Validation scores the fold exactly as the report does (RMSE over all hidden ratings, NDCG@100 over
+hidden liked items with visible items excluded), so choices are made on what is reported.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from models.networks.hybrid_vae import HybridVAE, UserVectors
+from models.networks.loss import LossParts, LossWeights, denoising_loss
+from training.batches import Batch
+from training.config import Optimisation
+from training.schedules import kl_weight, warmup_factor
+from training.watch import EpochRecord, Watch
+
+NDCG_DEPTH = 100
+
+
+class Learner(pl.LightningModule):
+    """Fits one HybridVAE; tells a Watch every epoch's figures."""
+
+    def __init__(
+        self, network: HybridVAE, settings: Optimisation, steps_per_epoch: int, watch: Watch
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.watch = watch
+        self.steps_per_epoch = steps_per_epoch
+        self._sums: dict[str, float] = {}
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Encode the visible part, decode one draw, score the hidden part."""
+        parts = self._loss(batch)
+        targets = float(len(batch.hidden.ratings_T))
+        self._add(train_squared_error=float(parts.squared_error) * targets, train_rows=targets)
+        self._add(kl=float(parts.kl), preference=float(parts.preference), steps=1.0)
+        self.watch.check_loss(float(parts.total), self.current_epoch + 1)
+        return parts.total
+
+    def _loss(self, batch: Batch) -> LossParts:
+        posterior = self.network.encode(
+            batch.items_N, batch.ratings_N, batch.rows_N, batch.users
+        )
+        users = self.network.decode(posterior.sample())
+        return denoising_loss(self.network, posterior, users, batch.hidden, self._weights())
+
+    def _weights(self) -> LossWeights:
+        s = self.settings
+        epoch = self.global_step / self.steps_per_epoch
+        return LossWeights(
+            rating=s.rating_weight,
+            preference=s.preference_weight,
+            kl=kl_weight(s.kl, epoch),
+            free_bits=s.kl.free_bits,
+            factor_penalty=s.factor_penalty,
+        )
+
+    def on_train_epoch_end(self) -> None:
+        """Hand the epoch's figures, those of its validation among them, to the watch."""
+        sums, self._sums = self._sums, {}
+        steps, rows = max(sums.get("steps", 0.0), 1.0), max(sums.get("train_rows", 0.0), 1.0)
+        figures = {"train_rmse": (sums.get("train_squared_error", 0.0) / rows) ** 0.5}
+        figures |= {
+            name: sums.get(name, 0.0) / steps for name in ("kl", "preference", "gradient_norm")
+        }
+        figures["kl_weight"] = self._weights().kl
+        figures["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log_dict(figures)
+        validated = {name: float(v) for name, v in self.trainer.callback_metrics.items()}
+        self.watch.record(EpochRecord(self.current_epoch + 1, validated | figures))
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm, and keep it: gradients that grow are an early warning."""
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        self._add(gradient_norm=float(norm))
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the fold's sums anew."""
+        self._fold = {"squared_error": 0.0, "rows": 0.0, "ndcg": 0.0, "users": 0.0}
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Add one batch of the fold to its sums."""
+        posterior = self.network.encode(batch.items_N, batch.ratings_N, batch.rows_N, batch.users)
+        users = self.network.decode(posterior.mean_BZ)
+        hidden = batch.hidden
+        predicted_T, _ = self.network.rate(users, hidden.rows_T, hidden.items_T)
+        low, high = self.network.levels_L[0], self.network.levels_L[-1]
+        error_T = predicted_T.clamp(low, high) - hidden.ratings_T
+        ndcg_B = self._ndcg(users, batch)
+        self._fold["squared_error"] += float(error_T.square().sum())
+        self._fold["rows"] += len(error_T)
+        self._fold["ndcg"] += float(ndcg_B.sum())
+        self._fold["users"] += len(ndcg_B)
+
+    def _ndcg(self, users: UserVectors, batch: Batch) -> Tensor:
+        """NDCG@100 of the users of a batch who have targets."""
+        scores_BI = self.network.logits(users)
+        scores_BI[batch.rows_N, batch.items_N] = -torch.inf
+        liked = batch.hidden.liked_T
+        target_BI = torch.zeros_like(scores_BI, dtype=torch.bool)
+        target_BI[batch.hidden.rows_T[liked], batch.hidden.items_T[liked]] = True
+        depth = min(NDCG_DEPTH, scores_BI.shape[1])
+        best_BK = torch.topk(scores_BI, depth, dim=1).indices
+        discount_K = 1 / torch.log2(torch.arange(depth, device=scores_BI.device) + 2.0)
+        gain_B = (target_BI.gather(1, best_BK) * discount_K).sum(1)
+        targets_B = target_BI.sum(1)
+        ideal_B = torch.cumsum(discount_K, 0)[targets_B.clamp(1, depth) - 1]
+        return (gain_B / ideal_B)[targets_B > 0]
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the fold's RMSE and NDCG@100."""
+        rows, users = max(self._fold["rows"], 1.0), max(self._fold["users"], 1.0)
+        self.log("validation_rmse", (self._fold["squared_error"] / rows) ** 0.5, prog_bar=True)
+        self.log("validation_ndcg", self._fold["ndcg"] / users, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, with the schedule of the configuration."""
+        rate = self.settings.learning_rate
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=rate.initial,
+            weight_decay=self.settings.weight_decay,
+            fused=True,
+        )
+        if rate.schedule == "one_cycle":
+            total = self.settings.max_epochs * self.steps_per_epoch
+            cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate.initial, total_steps=total)
+            return [optimizer], [{"scheduler": cycle, "interval": "step"}]
+        if rate.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, self.mode, factor=0.5, patience=rate.plateau_patience
+            )
+            return [optimizer], [{"scheduler": plateau, "monitor": self.monitor, "strict": False}]
+        return optimizer
+
+    @property
+    def monitor(self) -> str:
+        """The logged figure that choices follow."""
+        return f"validation_{self.settings.monitor}"
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        """Whether the monitored figure is better low or high."""
+        return "min" if self.settings.monitor == "rmse" else "max"
+
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
+        """Warm up: set the rate while it rises, then leave it to the schedule."""
+        rate = self.settings.learning_rate
+        warmup_steps = rate.warmup_epochs * self.steps_per_epoch
+        if self.global_step < warmup_steps and rate.schedule != "one_cycle":
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = rate.initial * warmup_factor(self.global_step, warmup_steps)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
+        """Move a batch's tensors to the accelerator."""
+        return batch.to(device)
+
+    def _add(self, **values: float) -> None:
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value

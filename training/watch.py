@@ -1,0 +1,85 @@
+"""Early warnings: what a person watching the curves would call out, said while training runs.
+
+Each warning is raised once and kept for the report. Only NaN or Inf stops the run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from training.errors import TrainingDiverged
+
+PLATEAU_BEFORE_EPOCH = 20
+PLATEAU_EPOCHS = 5
+COLLAPSED_KL = 0.01
+WIDEST_GAP = 0.15
+LARGEST_GRADIENT = 10.0
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """The figures of one epoch, counted from 1."""
+
+    epoch: int
+    figures: dict[str, float]
+
+
+@dataclass
+class Watch:
+    """Keeps every epoch's figures and the warnings they gave rise to."""
+
+    say: Callable[[str], None]
+    monitor: str = "validation_rmse"
+    lower_is_better: bool = True
+    history: list[EpochRecord] = field(default_factory=list)
+    warnings: dict[str, str] = field(default_factory=dict)
+
+    def check_loss(self, loss: float, epoch: int) -> None:
+        """Raise TrainingDiverged at the first loss that is not a finite number."""
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"The loss became {loss} in epoch {epoch}; the best checkpoint so far is kept. "
+                "Lower the learning rate or the gradient clip."
+            )
+
+    def record(self, epoch: EpochRecord) -> None:
+        """Keep an epoch's figures; say each kind of warning once."""
+        self.history.append(epoch)
+        for kind, text in self._found(epoch).items():
+            if kind not in self.warnings:
+                self.warnings[kind] = text
+                self.say(f"Early warning: {text}")
+
+    def _found(self, epoch: EpochRecord) -> dict[str, str]:
+        at, get = f"epoch {epoch.epoch}", epoch.figures.get
+        found = {}
+        if self._plateaued() and epoch.epoch < PLATEAU_BEFORE_EPOCH:
+            found["plateau"] = (
+                f"{self.monitor} has not improved for {PLATEAU_EPOCHS} epochs by {at}, before "
+                f"epoch {PLATEAU_BEFORE_EPOCH}."
+            )
+        if get("kl", math.inf) < COLLAPSED_KL:
+            found["collapse"] = (
+                f"KL is {get('kl', 0):.4f} nats per latent dimension at {at}: the posterior "
+                "collapses to the prior; lower the KL weight or give free bits."
+            )
+        gap = get("validation_rmse", 0.0) - get("train_rmse", math.inf)
+        if gap > WIDEST_GAP:
+            found["gap"] = (
+                f"validation RMSE is {gap:.3f} above training RMSE at {at}: the network memorises."
+            )
+        if get("gradient_norm", 0.0) > LARGEST_GRADIENT:
+            found["gradient"] = (
+                f"the mean gradient norm is {get('gradient_norm', 0):.1f} at {at}, above "
+                f"{LARGEST_GRADIENT:.0f}, before clipping."
+            )
+        return found
+
+    def _plateaued(self) -> bool:
+        values = [e.figures[self.monitor] for e in self.history if self.monitor in e.figures]
+        if len(values) <= PLATEAU_EPOCHS:
+            return False
+        best = min if self.lower_is_better else max
+        return best(values) not in values[-PLATEAU_EPOCHS:]
