@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from training.split import Fold
 
 __all__ = [
+    "Asked",
     "Comparison",
     "Estimate",
     "IntervalPredictor",
@@ -100,6 +101,15 @@ class Transductive(Protocol):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What an evaluation asks for: what counts as liked, and which kinds of figures."""
+
+    liked_from: float
+    stars: bool = True
+    ranking: bool = True
+
+
+@dataclass(frozen=True)
 class Tally:
     """What a predictor earned on a fold, per user: columns float64 [U] that RATIOS divides."""
 
@@ -126,14 +136,17 @@ def evaluate(
     *,
     liked_from: float,
     seed: int,
+    stars: bool = True,
     ranking: bool = True,
 ) -> Scores:
     """Score one predictor on the hidden rows of a fold.
 
-    `seed` draws the bootstrap, nothing else. `ranking=False` skips the ranking figures, which cost
-    users x items predictions.
+    `seed` draws the bootstrap, nothing else. `stars=False` leaves out the rating figures (the
+    protocol users-liked reports none), `ranking=False` those of ranking, which cost users x items
+    predictions.
     """
-    counted = tally(predictor, ratings, fold, liked_from=liked_from, ranking=ranking)
+    asked = Asked(liked_from, stars, ranking)
+    counted = tally(predictor, ratings, fold, asked)
     return _scores(counted, counted.resampled(seed), fold.name, liked_from, seed)
 
 
@@ -145,6 +158,7 @@ def evaluate_all(
     liked_from: float,
     seed: int,
     reference: str,
+    stars: bool = True,
     ranking: bool = True,
 ) -> Comparison:
     """Score several predictors on the same rows and compare each with the one named `reference`.
@@ -154,10 +168,8 @@ def evaluate_all(
     names = [predictor.name for predictor in predictors]
     if reference not in names or len(set(names)) < len(names):
         raise ValueError(f"Predictors {names} must differ in name and include {reference!r}.")
-    tallies = [
-        tally(predictor, ratings, fold, liked_from=liked_from, ranking=ranking)
-        for predictor in predictors
-    ]
+    asked = Asked(liked_from, stars, ranking)
+    tallies = [tally(predictor, ratings, fold, asked) for predictor in predictors]
     draws = {counted.predictor: counted.resampled(seed) for counted in tallies}
     figures = {counted.predictor: counted.figures() for counted in tallies}
     return Comparison(
@@ -175,9 +187,7 @@ def evaluate_all(
     )
 
 
-def tally(
-    predictor: Predictor, ratings: Ratings, fold: Fold, *, liked_from: float, ranking: bool = True
-) -> Tally:
+def tally(predictor: Predictor, ratings: Ratings, fold: Fold, asked: Asked) -> Tally:
     """Count what a predictor earns from every user with a hidden row, batch by batch."""
     users = np.unique(ratings.users[fold.hidden]).astype(np.int64)
     visible = ratings.histories(fold.visible)
@@ -187,20 +197,13 @@ def tally(
             predictor.for_users(batch) if isinstance(predictor, Transductive) else predictor,
             visible.take(batch),
             hidden.take(batch),
-            _Rules(ratings.scale, len(ratings.catalog), liked_from, ranking),
+            ratings,
+            asked,
         )
         for batch in _batches(users)
     ]
-    targets = int((ratings.values[fold.hidden] >= liked_from).sum())
+    targets = int((ratings.values[fold.hidden] >= asked.liked_from).sum())
     return Tally(predictor.name, _joined(batches), targets)
-
-
-@dataclass(frozen=True)
-class _Rules:
-    scale: RatingScale
-    items: int
-    liked_from: float
-    ranking: bool
 
 
 def _batches(users: NDArray[np.int64]) -> Iterable[NDArray[np.int64]]:
@@ -213,20 +216,21 @@ def _joined(batches: list[dict[str, Floats]]) -> dict[str, Floats]:
 
 
 def _tally_batch(
-    predictor: Predictor, visible: Histories, hidden: Histories, rules: _Rules
+    predictor: Predictor, visible: Histories, hidden: Histories, ratings: Ratings, asked: Asked
 ) -> dict[str, Floats]:
-    targets = metrics.liked(hidden, rules.liked_from)
+    targets = metrics.liked(hidden, asked.liked_from)
     columns = {
         "rows": hidden.lengths.astype(np.float64),
         "ranked": (targets.lengths > 0).astype(np.float64),
     }
-    columns |= _tally_ratings(predictor, visible, hidden, rules.scale)
-    if rules.ranking:
-        columns |= _tally_ranking(predictor, visible, targets, rules.items)
+    if asked.stars:
+        columns |= _tally_stars(predictor, visible, hidden, ratings.scale)
+    if asked.ranking:
+        columns |= _tally_ranking(predictor, visible, targets, len(ratings.catalog))
     return columns
 
 
-def _tally_ratings(
+def _tally_stars(
     predictor: Predictor, visible: Histories, hidden: Histories, scale: RatingScale
 ) -> dict[str, Floats]:
     spreads = None
