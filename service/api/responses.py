@@ -1,0 +1,52 @@
+"""Responses: finished bytes with their headers, and problem documents as FastAPI describes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import PROBLEM_JSON, Problem
+from service.gateway import CACHE_STATE
+from service.recommender import Answer
+from service.schemas import ProblemDocument
+
+CACHE_HEADER = {
+    "X-Cache": {
+        "description": "hit: from the cache; miss: computed; off: no cache was asked.",
+        "schema": {"type": "string", "enum": ["hit", "miss", "off"]},
+    }
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem document.",
+        "content": {
+            PROBLEM_JSON: {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}
+        },
+    }
+}
+
+
+def answer_response(request: Request, answer: Answer) -> Response:
+    """An answer as 200, with its cache state, and its tag if it has one."""
+    request.scope[CACHE_STATE] = answer.cache
+    headers = {"X-Cache": answer.cache.value}
+    if answer.key is not None:
+        headers |= {"ETag": answer.key.etag, "Cache-Control": "private, no-cache"}
+    return Response(answer.body, headers=headers, media_type="application/json")
+
+
+def unchanged_response(etag: str) -> Response:
+    """304: the caller has the answer already."""
+    return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "private, no-cache"})
+
+
+def problem_response(problem: Problem) -> Response:
+    """A problem document."""
+    return Response(
+        problem.body(),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=PROBLEM_JSON,
+    )

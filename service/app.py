@@ -1,0 +1,117 @@
+"""The BentoML service: how a worker starts, what is mounted where, and how it is tuned.
+
+Importing this needs no model, no Redis and no torch. The model is verified once before any worker
+starts and again in each of them; what is wrong with it is told in one sentence and nothing is
+served.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import bentoml
+
+from models.bundle import Bundle, BundleError
+from service.api import create_api
+from service.api.parsing import check_id, check_selection
+from service.api.responses import problem_response
+from service.bundles import find_bundle
+from service.engine import check_graphs
+from service.errors import Problem, ServiceError
+from service.exposition import create_exposition
+from service.gateway import Gateway, Unprefixed
+from service.metrics import Metrics
+from service.schemas import Recommendations
+from service.serving import Serving, open_recommender
+from service.settings import Settings, read_settings
+from service.tuning import TUNED, TunedService, settle_garbage_collector
+
+serving = Serving()
+"""What this worker process serves; filled when it starts."""
+
+
+@bentoml.asgi_app(Unprefixed(create_api(serving)), path="/v1")
+@bentoml.asgi_app(create_exposition(), path="/")
+@bentoml.service(name="usher", service_class=TunedService, **TUNED)
+class Usher:
+    """Top-k recommendations and predicted ratings. /v1/openapi.json describes the REST API."""
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def verify() -> None:
+        """Before any worker starts: refuse to serve a model or settings that cannot be used."""
+        try:
+            check_graphs(_find_bundle(read_settings()).manifest)
+        except (BundleError, ServiceError) as error:
+            sys.exit(f"Usher does not start. {error}")
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def open(self) -> None:
+        """In each worker: load the model, run it once, and settle the garbage collector."""
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="graphs")
+        try:
+            settings = read_settings()
+            bundle = _find_bundle(settings)
+            metrics = Metrics()
+            recommender = open_recommender(bundle, settings, self._executor, metrics)
+        except (BundleError, ServiceError) as error:
+            print(f"Usher does not start. {error}", file=sys.stderr, flush=True)
+            os._exit(3)  # raised, it would be a page of traceback
+        serving.settings, serving.metrics, serving.recommender = settings, metrics, recommender
+        settle_garbage_collector()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def close(self) -> None:
+        """Requests have ended: let go of the cache and the engine's thread."""
+        recommender, serving.recommender = serving.recommender, None
+        if recommender is not None:
+            await recommender.close()
+        self._executor.shutdown(wait=False)
+
+    async def __is_ready__(self) -> bool:
+        """Ready once a model is loaded and runs on a provider that was allowed."""
+        return serving.ready
+
+    @bentoml.api(route="/recommend")  # type: ignore[untyped-decorator]
+    async def recommend(
+        self,
+        user_id: str,
+        k: int = 10,
+        exclude: list[str] | None = None,
+        genre: list[str] | None = None,
+        year_min: int | None = None,
+        year_max: int | None = None,
+        include_seen: bool = False,
+    ) -> Recommendations:
+        """A user's top k, for other BentoML services: the same answer as the REST route's."""
+        choices = {
+            "k": k,
+            "exclude": exclude or (),
+            "genre": genre or (),
+            "year_min": year_min,
+            "year_max": year_max,
+            "include_seen": include_seen,
+        }
+        try:
+            check_id(user_id)
+            selection = check_selection(choices, "body")
+            recommender = serving.current()
+            key = await recommender.key_of(user_id, selection)
+            answer = await recommender.for_user(user_id, selection, key)
+        except Problem as problem:
+            # BentoML passes a response on as it is; an error it would log as a page of traceback
+            return cast(Recommendations, problem_response(problem))
+        return Recommendations.model_validate_json(answer.body)
+
+
+def _find_bundle(settings: Settings) -> Bundle:
+    bento = _service.bento
+    packed = [str(model.tag) for model in bento.info.all_models] if bento is not None else []
+    return find_bundle(settings.model, packed[0] if packed else None)
+
+
+_service: Any = Usher  # what the decorators have made of the class
+_service.add_asgi_middleware(Gateway, serving=serving)

@@ -1,0 +1,205 @@
+"""The engine: the bundle's two graphs in onnxruntime sessions, called with whole batches.
+
+It turns jobs into the flat arrays the graphs take and the graphs' outputs into one answer per
+job; who is batched with whom is the micro-batcher's to say, and what an answer means the
+recommender's. Calls block, so they belong in an executor's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.bundle import Bundle, GraphSpec, Manifest
+from models.histories import Histories
+from service.errors import ModelNotServable
+from service.filters import ItemFilter
+from service.providers import forbids_cpu, in_use, requested
+from service.settings import Provider
+
+RECOMMEND_INPUTS = (
+    "history_items",
+    "history_ratings",
+    "history_offsets",
+    "excluded_items",
+    "excluded_offsets",
+    "filters",
+    "filter_rows",
+)
+RECOMMEND_OUTPUTS = ("items", "scores", "ratings", "spreads")
+RATE_INPUTS = (
+    "history_items",
+    "history_ratings",
+    "history_offsets",
+    "target_items",
+    "target_rows",
+)
+RATE_OUTPUTS = ("ratings", "spreads")
+
+
+@dataclass(frozen=True, slots=True)
+class RankJob:
+    """Rank the items a filter allows, but for the excluded ones, for one history.
+
+    history: one row. excluded: int64 [E], item indices.
+    """
+
+    history: Histories
+    excluded: NDArray[np.int64]
+    filter: ItemFilter
+
+    def weigh(self) -> int:
+        """Ratings to encode and items to exclude."""
+        return len(self.history.items) + len(self.excluded)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best items that were allowed, best first; all arrays are [at most K]."""
+
+    items: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    ratings: NDArray[np.float32]
+    spreads: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class RateJob:
+    """Predict the ratings of items (int64 [T]) for one history (one row)."""
+
+    history: Histories
+    items: NDArray[np.int64]
+
+    def weigh(self) -> int:
+        """Ratings to encode and ratings to predict."""
+        return len(self.history.items) + len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Predicted ratings and their spreads, float32 [T] each."""
+
+    ratings: NDArray[np.float32]
+    spreads: NDArray[np.float32]
+
+
+class Engine:
+    """The two sessions of a bundle.
+
+    Raises ModelNotServable if the graphs are not those this service calls, or cannot be loaded.
+    """
+
+    def __init__(self, bundle: Bundle, allowed: Sequence[Provider] = ("cpu",)) -> None:
+        self.allowed = tuple(allowed)
+        check_graphs(bundle.manifest)
+        self._recommend = _open_session(str(bundle.recommend_graph), self.allowed)
+        self._rate = _open_session(str(bundle.rate_graph), self.allowed)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What the sessions really run on, without repetition."""
+        return tuple(dict.fromkeys((in_use(self._recommend), in_use(self._rate))))
+
+    @property
+    def as_allowed(self) -> bool:
+        """Whether they run on what was allowed."""
+        return set(self.providers) <= set(self.allowed)
+
+    def rank(self, jobs: Sequence[RankJob]) -> list[Ranking]:
+        """Answer a batch of ranking jobs, in order."""
+        filters, filter_rows = _distinct_filters([job.filter for job in jobs])
+        excluded, excluded_offsets = _flat([job.excluded for job in jobs])
+        feed = _history_feed([job.history for job in jobs]) | {
+            "excluded_items": excluded,
+            "excluded_offsets": excluded_offsets,
+            "filters": filters,
+            "filter_rows": filter_rows,
+        }
+        items, scores, ratings, spreads = self._recommend.run(RECOMMEND_OUTPUTS, feed)
+        kept = np.isfinite(scores).sum(axis=1)  # allowed items come first, the rest score -inf
+        return [
+            Ranking(items[b, :n], scores[b, :n], ratings[b, :n], spreads[b, :n])
+            for b, n in enumerate(kept.tolist())
+        ]
+
+    def rate(self, jobs: Sequence[RateJob]) -> list[Estimates]:
+        """Answer a batch of rating jobs, in order."""
+        targets, offsets = _flat([job.items for job in jobs])
+        feed = _history_feed([job.history for job in jobs]) | {
+            "target_items": targets,
+            "target_rows": np.repeat(np.arange(len(jobs), dtype=np.int64), np.diff(offsets)),
+        }
+        ratings, spreads = self._rate.run(RATE_OUTPUTS, feed)
+        bounds = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+        return [Estimates(ratings[a:b], spreads[a:b]) for a, b in bounds]
+
+
+def check_graphs(manifest: Manifest) -> None:
+    """Raises ModelNotServable if the graphs are not those this service calls."""
+    _check_graph(manifest.recommend, RECOMMEND_INPUTS, RECOMMEND_OUTPUTS)
+    _check_graph(manifest.rate, RATE_INPUTS, RATE_OUTPUTS)
+
+
+def _history_feed(histories: Sequence[Histories]) -> dict[str, NDArray[Any]]:
+    batch = Histories.concatenate(histories)
+    return {
+        "history_items": batch.items,
+        "history_ratings": batch.ratings,
+        "history_offsets": batch.offsets,
+    }
+
+
+def _flat(parts: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Arrays one after another, and the offsets of each (int64 [B + 1])."""
+    offsets = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum([len(part) for part in parts], out=offsets[1:])
+    return np.concatenate(parts), offsets
+
+
+def _distinct_filters(
+    filters: Sequence[ItemFilter],
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """bool [M, I], each distinct filter once, and int64 [B], the row each job uses."""
+    rows: dict[object, int] = {}
+    masks: list[NDArray[np.bool_]] = []
+    for item_filter in filters:
+        if item_filter.key not in rows:
+            rows[item_filter.key] = len(masks)
+            masks.append(item_filter.allowed)
+    return np.stack(masks), np.array([rows[f.key] for f in filters], np.int64)
+
+
+def _check_graph(graph: GraphSpec, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    found = ({spec.name for spec in graph.inputs}, {spec.name for spec in graph.outputs})
+    if found != (set(inputs), set(outputs)):
+        raise ModelNotServable(
+            f"The graph {graph.file} takes {sorted(found[0])} and gives {sorted(found[1])}; "
+            f"this service calls graphs that take {sorted(inputs)} and give {sorted(outputs)}."
+        )
+
+
+def _open_session(path: str, allowed: Sequence[Provider]) -> ort.InferenceSession:
+    """A session of one thread that does not spin: workers and batches are the parallelism."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if forbids_cpu(allowed):
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    providers = requested(allowed)
+    if not providers:
+        raise ModelNotServable(
+            f"This onnxruntime has none of the providers {', '.join(allowed)}; it has "
+            f"{', '.join(ort.get_available_providers())}."
+        )
+    try:
+        return ort.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # onnxruntime's errors share no base class
+        reason = str(error).strip().splitlines()[0]
+        raise ModelNotServable(f"onnxruntime cannot load {path}: {reason}") from None

@@ -1,0 +1,123 @@
+"""Where a user's history and its version come from.
+
+Today from the bundle alone, at version 0. Ratings given since training will be a delta over it,
+read from Redis through the same two calls; nothing else has to change then. The stamp is all a
+cached answer depends on besides the bundle and the parameters, so it must be cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from models.bundle import RatingScale, UserHistories
+from models.catalog import Catalog
+from models.histories import Histories
+from service.errors import Fault, InvalidRequest, UnknownItem
+from service.schemas import GivenRating
+
+BUNDLE_VERSION = "0"
+NAMED = 10  # ids an error names before it only counts
+
+
+class Stamp(NamedTuple):
+    """What an answer was made from. `owner` is None for an empty history, whoever's it is."""
+
+    owner: str | None
+    version: str
+
+
+class HistorySource(Protocol):
+    """Where histories come from."""
+
+    async def stamp(self, user_id: str) -> Stamp:
+        """The owner and version of a user's history."""
+        ...
+
+    async def read(self, user_id: str) -> tuple[Stamp, Histories]:
+        """A user's history (one row, sorted by item) and the stamp it was read under."""
+        ...
+
+
+class BundleHistories:
+    """The histories the model was trained with."""
+
+    def __init__(self, users: UserHistories) -> None:
+        self._users = users
+
+    async def stamp(self, user_id: str) -> Stamp:
+        """Version 0; a user nobody knows, or without ratings, has an empty history."""
+        return Stamp(user_id if self._row(user_id) is not None else None, BUNDLE_VERSION)
+
+    async def read(self, user_id: str) -> tuple[Stamp, Histories]:
+        """The bundle's history of a user."""
+        row = self._row(user_id)
+        if row is None:
+            return Stamp(None, BUNDLE_VERSION), Histories.empty(1)
+        return Stamp(user_id, BUNDLE_VERSION), self._users.histories.take([row])
+
+    def _row(self, user_id: str) -> int | None:
+        if len(user_id) > self._users.ids.itemsize:
+            return None  # longer than any known id: comparing would copy the whole column
+        row = self._users.row_of(user_id)
+        if row is None:
+            return None
+        offsets = self._users.histories.offsets
+        return row if offsets[row + 1] > offsets[row] else None
+
+
+def history_of_ratings(
+    ratings: Sequence[GivenRating], catalog: Catalog, scale: RatingScale
+) -> Histories:
+    """Ratings sent in a request, as one history in the order a stored one has.
+
+    Raises UnknownItem or InvalidRequest naming the ratings at fault.
+    """
+    items = known_items([rating.item_id for rating in ratings], catalog, "body ratings")
+    _check_scale(ratings, scale)
+    _check_unique(ratings)
+    order = np.argsort(items, kind="stable")
+    values = np.array([rating.rating for rating in ratings], np.float32)
+    return Histories(items[order], values[order], np.array([0, len(items)], np.int64))
+
+
+def known_items(item_ids: Sequence[str], catalog: Catalog, where: str) -> np.ndarray:
+    """int64 [n]: the item index of each id. Raises UnknownItem naming those there are not."""
+    index = catalog.index_by_id
+    found = [index.get(item_id, -1) for item_id in item_ids]
+    if -1 in found:
+        unknown = sorted({i for i, row in zip(item_ids, found, strict=True) if row < 0})
+        raise UnknownItem(
+            f"The catalogue has no item {_listed(unknown)}.",
+            [Fault(where, f"{item_id} is not in the catalogue") for item_id in unknown[:NAMED]],
+        )
+    return np.array(found, np.int64)
+
+
+def _check_scale(ratings: Sequence[GivenRating], scale: RatingScale) -> None:
+    outside = [r for r in ratings if not scale.contains(r.rating)]
+    if outside:
+        bounds = f"{scale.minimum:g} to {scale.maximum:g}"
+        raise InvalidRequest(
+            f"Ratings go from {bounds}, and that of item {outside[0].item_id} is "
+            f"{outside[0].rating:g}.",
+            [Fault("body ratings", f"{r.item_id}: not within {bounds}") for r in outside[:NAMED]],
+        )
+
+
+def _check_unique(ratings: Sequence[GivenRating]) -> None:
+    seen: set[str] = set()
+    for rating in ratings:
+        if rating.item_id in seen:
+            raise InvalidRequest(
+                f"Item {rating.item_id} is rated twice; send one rating for each item.",
+                [Fault("body ratings", f"{rating.item_id} occurs twice")],
+            )
+        seen.add(rating.item_id)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

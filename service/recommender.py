@@ -1,0 +1,191 @@
+"""The use case: whose history, which items may be answered, what the graphs say of them.
+
+Everything that answers goes through here, whether it was asked over REST or through the typed
+BentoML method. A stored user and the same ratings in a request become the same jobs, and so get
+the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+from models.histories import Histories
+from service.answers import AnswerWriter, addressed, many
+from service.batcher import MicroBatcher
+from service.cache import AnswerCache, CacheState, Key, answer_key
+from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
+from service.errors import InvalidRequest
+from service.filters import Filters
+from service.histories import HistorySource, history_of_ratings, known_items
+from service.metrics import Metrics
+from service.schemas import Basis, GivenRating, Selection
+
+LEFT_OUT_RATINGS = 1_000_000
+"""Ratings a caller may have encoded again to predict items that are among them."""
+
+
+class Answer(NamedTuple):
+    """A finished answer. `key` is None for what is never cached."""
+
+    body: bytes
+    cache: CacheState
+    key: Key | None = None
+
+
+class Recommender:
+    """Answers with one bundle. Its parts are handed in; it owns none of them."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        ranker: MicroBatcher[RankJob, Ranking],
+        rater: MicroBatcher[RateJob, Estimates],
+        histories: HistorySource,
+        cache: AnswerCache,
+        metrics: Metrics,
+    ) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self._ranker = ranker
+        self._rater = rater
+        self._histories = histories
+        self._cache = cache
+        self._metrics = metrics
+        self._filters = Filters(bundle.catalog)
+        self._writer = AnswerWriter(bundle)
+
+    async def key_of(self, user_id: str, selection: Selection) -> Key:
+        """The key of a stored user's answer; it costs no model and no cache."""
+        stamp = await self._histories.stamp(user_id)
+        return answer_key(self.bundle.digest, stamp, selection.canonical)
+
+    async def for_user(self, user_id: str, selection: Selection, key: Key) -> Answer:
+        """A stored user's top k; a cold-start answer for a user nobody knows.
+
+        Raises UnknownItem or UnknownGenre for what the catalogue lacks, Overloaded.
+        """
+
+        async def compute() -> tuple[Key, bytes]:
+            stamp, history = await self._histories.read(user_id)
+            bodies = await self._rank([history], selection, "query")
+            return answer_key(self.bundle.digest, stamp, selection.canonical), bodies[0]
+
+        found = await self._cache.get(key, compute)
+        return Answer(addressed(user_id, found.answer), found.state, found.key)
+
+    async def for_users(self, user_ids: Sequence[str], selection: Selection) -> Answer:
+        """The top k of each user, in order, in as few runs of the graph as they fit in."""
+        histories = [(await self._histories.read(user_id))[1] for user_id in user_ids]
+        bodies = await self._rank(histories, selection, "body")
+        answers = [addressed(u, body) for u, body in zip(user_ids, bodies, strict=True)]
+        return Answer(many(answers), CacheState.OFF)
+
+    async def for_ratings(self, ratings: Sequence[GivenRating], selection: Selection) -> Answer:
+        """The top k for ratings nobody stored. Raises as `for_user`, and for bad ratings."""
+        history = self._given(ratings)
+        bodies = await self._rank([history], selection, "body")
+        return Answer(addressed(None, bodies[0]), CacheState.OFF)
+
+    async def predict(
+        self,
+        user_id: str | None,
+        ratings: Sequence[GivenRating] | None,
+        item_ids: Sequence[str],
+    ) -> Answer:
+        """Predicted ratings of named items, for a stored user or for ratings in the request."""
+        items = known_items(item_ids, self.bundle.catalog, "body item_ids")
+        if user_id is not None:
+            _, history = await self._histories.read(user_id)
+        else:
+            history = self._given(ratings or ())
+        _check_left_out(history, items)
+        estimates = await self._rate(history, items)
+        body = self._writer.predictions(
+            _basis(history), items, estimates.ratings, estimates.spreads, _own_ratings(history)
+        )
+        self._metrics.answers.labels(_basis(history)).inc()
+        return Answer(addressed(user_id, body), CacheState.OFF)
+
+    async def close(self) -> None:
+        """Let go of the cache's connections."""
+        await self._cache.close()
+
+    def _given(self, ratings: Sequence[GivenRating]) -> Histories:
+        scale = self.bundle.manifest.rating_scale
+        return history_of_ratings(ratings, self.bundle.catalog, scale)
+
+    async def _rank(
+        self, histories: Sequence[Histories], selection: Selection, where: str
+    ) -> list[bytes]:
+        """The bodies, without user ids, of the top k of each history."""
+        item_filter = self._filters.of(selection)
+        named = known_items(selection.exclude, self.bundle.catalog, f"{where} exclude")
+        seen_may_come = selection.include_seen
+        jobs = [
+            RankJob(
+                history,
+                named if seen_may_come else np.concatenate([named, history.items]),
+                item_filter,
+            )
+            for history in histories
+        ]
+        rankings = await self._ranker.submit(jobs)
+        bodies = []
+        for history, ranking in zip(histories, rankings, strict=True):
+            best = _first(ranking, selection.k)
+            own = _own_ratings(history) if seen_may_come else {}
+            if any(item in own for item in best.items.tolist()):
+                estimates = await self._rate(history, best.items)
+                best = Ranking(best.items, best.scores, estimates.ratings, estimates.spreads)
+            basis = _basis(history)
+            self._metrics.answers.labels(basis).inc()
+            bodies.append(self._writer.recommendations(basis, selection.k, best, own))
+        return bodies
+
+    async def _rate(self, history: Histories, items: NDArray[np.int64]) -> Estimates:
+        """Estimates of items in order; of one already rated, as if it had not been."""
+        rated = np.isin(items, history.items)
+        rest = np.flatnonzero(~rated)
+        jobs = [RateJob(history, items[rest])] if len(rest) else []
+        left_out = np.flatnonzero(rated)
+        jobs += [RateJob(_without(history, items[t]), items[t : t + 1]) for t in left_out]
+        answers = await self._rater.submit(jobs)
+        order = np.argsort(np.concatenate([rest, left_out]))
+        return Estimates(
+            np.concatenate([answer.ratings for answer in answers])[order],
+            np.concatenate([answer.spreads for answer in answers])[order],
+        )
+
+
+def _check_left_out(history: Histories, items: NDArray[np.int64]) -> None:
+    rated = int(np.isin(items, history.items).sum())
+    if rated * len(history.items) > LEFT_OUT_RATINGS:
+        raise InvalidRequest(
+            f"{rated} of the items are already rated, and each is predicted from the "
+            f"{len(history.items) - 1} other ratings; ask for fewer at once."
+        )
+
+
+def _basis(history: Histories) -> Basis:
+    return "history" if len(history.items) else "cold_start"
+
+
+def _own_ratings(history: Histories) -> dict[int, float]:
+    return dict(zip(history.items.tolist(), history.ratings.tolist(), strict=True))
+
+
+def _first(ranking: Ranking, k: int) -> Ranking:
+    return Ranking(ranking.items[:k], ranking.scores[:k], ranking.ratings[:k], ranking.spreads[:k])
+
+
+def _without(history: Histories, item: int) -> Histories:
+    """The same history as if one item had not been rated."""
+    kept = history.items != item
+    items = history.items[kept]
+    return Histories(items, history.ratings[kept], np.array([0, len(items)], np.int64))

@@ -1,0 +1,96 @@
+"""What a worker serves: from settings to a recommender that is loaded, verified and warm.
+
+A worker's ASGI application exists before its model does, and a later model will replace an
+earlier one while requests run; `Serving` is the one place that knows which recommender is meant
+now. A request takes it once and keeps it to its end.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.bundle import Bundle
+from models.histories import Histories
+from service.batcher import BatchLimits, MicroBatcher
+from service.cache import AnswerCache
+from service.circuit import Circuit
+from service.engine import Engine, RankJob, RateJob
+from service.errors import NotReady
+from service.filters import Filters
+from service.histories import BundleHistories
+from service.metrics import Metrics
+from service.recommender import Recommender
+from service.redis_link import RedisLink
+from service.schemas import Selection
+from service.settings import Settings
+
+
+@dataclass
+class Serving:
+    """The recommender in use, if there is one yet."""
+
+    settings: Settings | None = None
+    metrics: Metrics | None = None
+    recommender: Recommender | None = None
+
+    def current(self) -> Recommender:
+        """The recommender in use. Raises NotReady before there is one."""
+        if self.recommender is None:
+            raise NotReady("No model is loaded yet; try again shortly.")
+        return self.recommender
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a recommender, and it runs on a provider the settings allow."""
+        return self.recommender is not None and self.recommender.engine.as_allowed
+
+
+def open_recommender(
+    bundle: Bundle, settings: Settings, executor: Executor, metrics: Metrics
+) -> Recommender:
+    """Load the graphs, run each once, and put the parts together; both graphs run on `executor`.
+
+    Raises ModelNotServable if the graphs cannot be called.
+    """
+    engine = Engine(bundle, settings.providers)
+    warm(engine, bundle)
+    provider = ",".join(engine.providers)
+    metrics.model.labels(bundle.manifest.version, bundle.digest, provider).set(1)
+    limits = BatchLimits(
+        settings.batch_histories,
+        settings.batch_ratings,
+        settings.queue_histories,
+        settings.queue_ratings,
+    )
+    return Recommender(
+        bundle,
+        engine,
+        MicroBatcher(engine.rank, RankJob.weigh, executor, limits, metrics.of_graph("recommend")),
+        MicroBatcher(engine.rate, RateJob.weigh, executor, limits, metrics.of_graph("rate")),
+        BundleHistories(bundle.users),
+        open_cache(settings, metrics),
+        metrics,
+    )
+
+
+def open_cache(settings: Settings, metrics: Metrics) -> AnswerCache:
+    """The cache the settings name; nothing is connected yet."""
+    link = None
+    if settings.cache_url is not None:
+        timeout_s = settings.cache_timeout_ms / 1000
+        link = RedisLink(settings.cache_url, timeout_s, settings.cache_connections)
+    circuit = Circuit(settings.cache_failures, settings.cache_rest_ms / 1000, time.monotonic)
+    return AnswerCache(link, circuit, metrics, settings.cache_ttl_s, random.Random())
+
+
+def warm(engine: Engine, bundle: Bundle) -> None:
+    """Run each graph once on an empty history, so that the first caller does not wait for it."""
+    nobody = Histories.empty(1)
+    everything = Filters(bundle.catalog).of(Selection())
+    engine.rank([RankJob(nobody, np.zeros(0, np.int64), everything)])
+    engine.rate([RateJob(nobody, np.zeros(1, np.int64))])

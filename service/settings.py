@@ -1,0 +1,97 @@
+"""Every setting of the service, read from the environment once, here.
+
+The names are `USHER_` and the field's name in capitals. What is wrong with a setting is told in
+one sentence; a setting nobody reads does not exist.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.errors import SettingsRefused
+
+Provider = Literal["tensorrt", "cuda", "cpu"]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """What an operator may choose. Defaults suit one worker per core."""
+
+    model_config = SettingsConfigDict(env_prefix="USHER_", extra="ignore", frozen=True)
+
+    model: str | None = None
+    """A tag in BentoML's model store (`usher:latest`) or a bundle's folder. Unset: the model that
+    was packed into the Bento, else `usher:latest`."""
+
+    cache_url: str | None = None
+    """Redis that holds finished answers (`redis://`, `rediss://` or `unix://`). Unset: no cache."""
+
+    ratings_url: str | None = None
+    """Redis that will hold ratings given since training. Histories are the bundle's until then."""
+
+    cache_ttl_s: PositiveInt = 3600
+    """How long an answer is kept; each entry lives up to a tenth less, so they do not expire at
+    once."""
+
+    cache_timeout_ms: PositiveInt = 40
+    """How long a cache command may take, connecting included, before it counts as a miss."""
+
+    cache_connections: PositiveInt = 64
+    """Connections one worker opens to the cache at most; a caller beyond them gets a miss."""
+
+    cache_failures: PositiveInt = 5
+    """Failures in a row after which the cache is left alone."""
+
+    cache_rest_ms: PositiveInt = 1000
+    """For how long it is left alone before one caller tries again."""
+
+    providers: Annotated[tuple[Provider, ...], NoDecode] = ("cpu",)
+    """Execution providers allowed, best first, separated by commas: `tensorrt,cuda,cpu`. A session
+    that ends up on another one makes the worker not ready."""
+
+    batch_histories: PositiveInt = 64
+    """Histories in one run of a graph at most."""
+
+    batch_ratings: PositiveInt = 32_768
+    """Ratings in one run of a graph at most; a longer history runs alone."""
+
+    queue_histories: PositiveInt = 1024
+    """Histories that may wait for the engine; beyond that a caller gets a 503."""
+
+    queue_ratings: PositiveInt = 1_000_000
+    """Ratings that may wait for the engine; beyond that a caller gets a 503."""
+
+    request_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """How long a request may take, reading its body included, before it is given up."""
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("model", "cache_url", "ratings_url", mode="before")
+    @classmethod
+    def _unset_if_blank(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("cache_url", "ratings_url")
+    @classmethod
+    def _is_redis(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
+        return value
+
+
+def read_settings() -> Settings:
+    """Read the environment. Raises SettingsRefused with one sentence naming the variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "USHER_" + str(first["loc"][0]).upper()
+        value = "" if name.endswith("_URL") else f"={first['input']}"  # a URL may hold a password
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsRefused(f"{name}{value} cannot be used: {reason}.") from None

@@ -1,0 +1,43 @@
+"""BentoML and the interpreter, tuned for many short requests; each choice has its reason here.
+
+BentoML's request timeout makes a task and a timer for every request, and its timers keep each
+request alive until they expire, for full garbage collections to walk. The gateway has a timeout
+that costs nothing once the request has ended, so BentoML's is taken out. Its metrics keep a time
+series for every address, that is for every user; `service.metrics` has bounded ones instead. Its
+access log and traces are off.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import bentoml
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from starlette.applications import Starlette
+
+TUNED: dict[str, Any] = {
+    "workers": 1,
+    "metrics": {"enabled": False},
+    "logging": {"access": {"enabled": False}},
+    "tracing": {"excluded_urls": ".*"},
+}
+
+
+class TunedService(bentoml.Service):  # type: ignore[misc]
+    """A BentoML service without BentoML's request timeout."""
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        """The worker's application. Leaves the timeout to the gateway."""
+        app = super().to_asgi(is_main)
+        assert isinstance(app, Starlette)
+        timeout: Any = TimeoutMiddleware
+        app.user_middleware = [m for m in app.user_middleware if m.cls is not timeout]
+        return app
+
+
+def settle_garbage_collector() -> None:
+    """What is loaded by now stays: never walk it again, and look at new objects less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
