@@ -12,6 +12,9 @@ from pathlib import Path, PurePosixPath
 from training.errors import DataError
 from training.sources.releases import Release
 
+# zipfile's ways of saying that an archive is not whole, or not one of ours.
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
 
 def unpack(archive: Path, release: Release, target: Path) -> None:
     """Put the files that are read, of those in `archive`, into the folder `target`, atomically.
@@ -24,7 +27,7 @@ def unpack(archive: Path, release: Release, target: Path) -> None:
         _extract(archive, release, folder)
         folder.chmod(0o755)
         _publish(folder, target, release)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except DAMAGE as error:
         raise DataError(
             f"The archive {archive} is truncated or damaged ({error}); "
             "delete it and fetch it again."

@@ -71,12 +71,12 @@ def _check_present(table: RatingTable) -> None:
 def _check_identifiers(table: RatingTable) -> None:
     for name in ("user", "item"):
         column = table.frame[name]
-        if (bad := first_bad_identifier(column)) is not None:
-            place = table.place(_first((column == bad).to_numpy()))
+        if (row := first_bad_identifier(column)) is not None:
+            bad = str(column[row])
             shown = bad if len(bad) <= 40 else f"{bad[:40]}... ({len(bad)} characters)"
             raise DataError(
-                f"{place}: the {name} id {shown!r} is not 1 to 128 characters of A-Z, a-z, 0-9, "
-                "'.', '_' and '-'; rename it."
+                f"{table.place(row)}: the {name} id {shown!r} is not 1 to 128 characters of "
+                "A-Z, a-z, 0-9, '.', '_' and '-'; rename it."
             )
 
 

@@ -7,6 +7,7 @@ a row number leads back to its line. What polars cannot parse is explained by `f
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from training.sources.faults import explain, line_of_row
 from training.sources.layout import Layout
 
 ROLE_TYPES: dict[str, pl.DataType] = {"rating": pl.Float32(), "time": pl.Int64()}
+REST_EMPTY = "rest_empty"
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,22 @@ def read_delimited(path: Path, layout: Layout) -> RatingTable:
         glob=False,
     )
     chosen = [pl.col(columns[n]).alias(role) for n, role in enumerate(roles) if role]
+    unread = [pl.col(columns[n]).is_null() for n, role in enumerate(roles) if not role]
+    if unread:  # naming every column makes polars notice lines with too many fields
+        chosen.append(pl.all_horizontal(unread).alias(REST_EMPTY))
     try:
-        frame = scan.select(chosen).collect()
+        frame = scan.select(chosen).collect(engine="streaming")
+    except pl.exceptions.NoDataError:
+        raise DataError(_no_ratings(path)) from None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(explain(path, layout, roles, error)) from None
     if frame.height == 0:
-        raise DataError(f"{path} holds no ratings after line 1; give a file that has some.")
-    return RatingTable(frame, path, layout)
+        raise DataError(_no_ratings(path))
+    table = RatingTable(frame.drop(REST_EMPTY, strict=False), path, layout)
+    if layout.doubled and not frame[REST_EMPTY].all():
+        place = table.place(int(frame[REST_EMPTY].arg_min() or 0))
+        raise DataError(f"{place}: the fields are not separated by '::'; correct the line.")
+    return table
 
 
 def column_type(role: str | None) -> pl.DataType:
@@ -92,5 +103,11 @@ def require_file(path: Path) -> None:
         raise DataError(f"{path} is a folder; name the .csv or .parquet file inside it.")
     if not path.is_file():
         raise DataError(f"There is no file {path}; check the path.")
+    if not os.access(path, os.R_OK):
+        raise DataError(f"{path} may not be read by this user; change its permissions.")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; give a file that holds ratings.")
+
+
+def _no_ratings(path: Path) -> str:
+    return f"{path} holds no ratings after line 1; give a file that has some."

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from training.sources.layout import Layout
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
-WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}")
+NUMBER = re.compile(r" *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+WHOLE_NUMBER = re.compile(r" *[+-]?[0-9]{1,18}")
 
 
 def explain(path: Path, layout: Layout, roles: Sequence[str | None], error: Exception) -> str:
@@ -72,8 +72,12 @@ def first_undecodable_line(path: Path) -> int | None:
 
 def _fault(fields: list[str], layout: Layout, roles: Sequence[str | None]) -> str | None:
     if len(fields) > len(roles):
-        found = f"{len(fields)} fields separated by {layout.separator!r}"
-        return f"there are {found} where {len(roles)} belong; correct or remove the line"
+        separator, step = ("::", 2) if layout.doubled else (layout.separator, 1)
+        found, belong = len(fields[::step]), len(roles[::step])
+        return (
+            f"there are {found} fields separated by {separator!r} where {belong} belong; correct "
+            "or remove the line"
+        )
     for role, text in zip(roles, fields, strict=False):
         if role == "rating" and text and not NUMBER.fullmatch(text):
             return f"the rating {text!r} is not a number; correct or remove the line"

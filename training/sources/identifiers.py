@@ -34,11 +34,13 @@ def index_identifiers(column: pl.Series, order: Order) -> tuple[NDArray[np.int32
     )
 
 
-def first_bad_identifier(column: pl.Series) -> str | None:
-    """An id that is not 1 to 128 allowed characters, the one met first; None if all are good."""
-    distinct = column.unique(maintain_order=True).cast(pl.String)
-    bad = distinct.filter(~distinct.str.contains(ALLOWED))
-    return str(bad[0]) if len(bad) else None
+def first_bad_identifier(column: pl.Series) -> int | None:
+    """The first row whose id is not 1 to 128 allowed characters; None if all are good."""
+    distinct = column.unique()
+    bad = distinct.filter(~distinct.cast(pl.String).str.contains(ALLOWED))
+    if not len(bad):
+        return None
+    return int(np.argmax(np.isin(column.to_physical().to_numpy(), bad.to_physical().to_numpy())))
 
 
 def user_order(ids: pl.Series) -> pl.Series:

@@ -8,8 +8,9 @@ import polars as pl
 
 from training.errors import DataError
 from training.sources.delimited import require_file
-from training.sources.faults import first_undecodable_line
+from training.sources.faults import first_undecodable_line, line_of_row
 from training.sources.items import ItemAttributes, with_years
+from training.sources.layout import Layout
 
 
 def read_item_table(path: Path, item_column: str) -> ItemAttributes:
@@ -56,7 +57,7 @@ def _check_unique(path: Path, ids: pl.Series) -> None:
     if faults.any():
         row = faults.arg_max() or 0
         raise DataError(
-            f"{path}, line {row + 2}: the item id {ids[row]!r} is empty or listed twice; "
+            f"{_place(path, row)}: the item id {ids[row]!r} is empty or listed twice; "
             "correct or remove the line."
         )
 
@@ -66,7 +67,13 @@ def _years(path: Path, texts: pl.Series) -> pl.Series:
     if (wrong := texts.is_not_null() & years.is_null()).any():
         row = wrong.arg_max() or 0
         raise DataError(
-            f"{path}, line {row + 2}: the year {texts[row]!r} is not a whole number; correct it or "
+            f"{_place(path, row)}: the year {texts[row]!r} is not a whole number; correct it or "
             "leave it empty."
         )
     return years.alias("year")
+
+
+def _place(path: Path, row: int) -> str:
+    if path.suffix.lower() == ".csv":
+        return f"{path}, line {line_of_row(path, Layout(), row)}"
+    return f"{path}, row {row + 1}"

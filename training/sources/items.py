@@ -24,7 +24,7 @@ class ItemAttributes:
             pl.col("title").cast(pl.String),
             pl.col("year").cast(pl.Int16).fill_null(0),
             pl.col("genres").cast(pl.String).fill_null(""),
-        )
+        ).unique("item", keep="first", maintain_order=True)
 
 
 def with_years(frame: pl.DataFrame) -> pl.DataFrame:

@@ -11,7 +11,11 @@ from training.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns to read by name; `names` are the columns in order where there is no header."""
+    """The columns to read by name.
+
+    names: the columns in order, where there is no header. doubled: the separator is written twice,
+    as in `::`; polars takes one byte only, so every second column is then an empty one.
+    """
 
     user: str = "user"
     item: str = "item"
@@ -20,6 +24,7 @@ class Layout:
     separator: str = ","
     quote: str | None = '"'
     names: tuple[str, ...] | None = None
+    doubled: bool = False
 
     @property
     def header(self) -> bool:
@@ -35,8 +40,13 @@ class Layout:
     def positions(self, path: Path, names: Sequence[str]) -> list[str | None]:
         """The role of each of the file's columns, None for those nobody reads.
 
-        Raises DataError if a role's column is absent or there twice.
+        Raises DataError if a role's column is absent or there twice, or is another role's too.
         """
+        if len(set(self.roles.values())) < len(self.roles):
+            raise DataError(
+                f"{path}: one column cannot be two of {', '.join(self.roles)}; name different "
+                "columns."
+            )
         for role, name in self.roles.items():
             if names.count(name) != 1:
                 raise DataError(_not_one_column(path, role, name, names))
@@ -45,6 +55,8 @@ class Layout:
 
 
 def _not_one_column(path: Path, role: str, name: str, names: Sequence[str]) -> str:
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        return f"{path}, line 1: {names[0]!r} is one column; separate columns by commas."
     number = "two columns" if name in names else "no column"
     listed = ", ".join(repr(each) for each in names[:12])
     return (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.errors import DataUnavailable
+from training.errors import DataError, DataUnavailable
 from training.sources.archive import unpack
 from training.sources.download import NetworkError, download
 from training.sources.releases import Release
@@ -19,17 +19,22 @@ def release_folder(release: Release, settings: SourceSettings) -> Path:
     """The folder that holds the release's files, fetched if need be.
 
     Raises DataUnavailable if the release is nowhere on disk and cannot be downloaded, DataError
-    if an archive is damaged.
+    if an archive is damaged or the cache cannot be written.
     """
     if folder := _unpacked(release, settings):
         return folder
     target = settings.cache_dir / release.name
-    if archive := _archive(release, settings):
-        unpack(archive, release, target)
-        return target
-    if not settings.download:
-        raise DataUnavailable(_absent(release, settings, "downloading is switched off"))
-    return _downloaded(release, settings, target)
+    try:
+        if archive := _archive(release, settings):
+            unpack(archive, release, target)
+        else:
+            _download(release, settings, target)
+    except OSError as error:
+        raise DataError(
+            f"{release.name} cannot be unpacked into {settings.cache_dir} ({error}); make room "
+            "there or choose another cache folder."
+        ) from None
+    return target
 
 
 def on_disk(release: Release, settings: SourceSettings) -> bool:
@@ -37,14 +42,15 @@ def on_disk(release: Release, settings: SourceSettings) -> bool:
     return bool(_unpacked(release, settings) or _archive(release, settings))
 
 
-def _downloaded(release: Release, settings: SourceSettings, target: Path) -> Path:
+def _download(release: Release, settings: SourceSettings, target: Path) -> None:
+    if not settings.download:
+        raise DataUnavailable(_absent(release, settings, "downloading is switched off"))
     url = f"{settings.base_url}/{release.name}.zip"
     try:
         with download(url, settings.cache_dir, release.md5, settings.timeout_s) as archive:
             unpack(archive, release, target)
     except NetworkError as error:
         raise DataUnavailable(_absent(release, settings, f"{url}: {error}")) from None
-    return target
 
 
 def _roots(settings: SourceSettings) -> list[Path]:

@@ -33,7 +33,7 @@ GENRES_100K = (
     "Thriller", "War", "Western",
 )
 # fmt: on
-DOUBLE_COLON = r"^(\d+)::(.*)::([^:]*(?::[^:]+)*)$"
+DOUBLE_COLON = r"^(\d+)::(.*)::(.*)$"
 
 
 def load_movielens(release: Release, settings: SourceSettings) -> Ratings:
@@ -65,28 +65,28 @@ def read_movielens_items(path: Path, release: Release) -> ItemAttributes:
 
 
 def _colons_layout(path: Path) -> Layout:
-    """polars takes one-byte separators only: with `:` every second column is an empty one."""
+    """With or without times, as line 1 has it."""
     with path.open("rb") as stream:
         fields = stream.readline().count(b"::") + 1
     names = ("user", "_1", "item", "_2", "rating", "_3", "time")[: 2 * max(fields, 3) - 1]
     time = "time" if "time" in names else None
-    return Layout(time=time, separator=":", quote=None, names=names)
+    return Layout(time=time, separator=":", quote=None, names=names, doubled=True)
 
 
 def _lines(path: Path, encoding: str) -> pl.Series:
-    text = path.read_text(encoding=encoding)
-    return pl.Series("line", [line for line in text.split("\n") if line.strip()], dtype=pl.String)
+    text = path.read_text(encoding=encoding)  # which turns \r\n into \n
+    return pl.Series("line", text.rstrip("\n").split("\n"), dtype=pl.String)
 
 
 def _colons_items(path: Path, encoding: str) -> pl.DataFrame:
-    fields = _lines(path, encoding).str.strip_chars_end("\r").str.extract_groups(DOUBLE_COLON)
+    fields = _lines(path, encoding).str.extract_groups(DOUBLE_COLON)
     frame = fields.struct.rename_fields(["item", "title", "genres"]).struct.unnest()
     _check_split(path, frame["item"], "id::title::genres")
     return with_years(frame)
 
 
 def _bar_items(path: Path, encoding: str) -> pl.DataFrame:
-    fields = _lines(path, encoding).str.strip_chars_end("\r").str.split("|")
+    fields = _lines(path, encoding).str.split("|")
     _check_split(path, fields.list.get(23, null_on_oob=True), "24 fields separated by |")
     frame = pl.DataFrame({"item": fields.list.get(0), "title": fields.list.get(1)})
     flags = [

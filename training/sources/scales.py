@@ -16,6 +16,7 @@ from models.bundle import RatingScale
 RESOLUTION = 1000  # inferred steps are multiples of 1/1000
 MOST_LEVELS = 101
 TOLERANCE = 1e-3  # of a step
+ROUNDING = 1e-5  # what float32 does to a rating, generously
 
 
 class UnclearScaleError(Exception):
@@ -35,7 +36,12 @@ def infer_scale(distinct: NDArray[np.float64]) -> RatingScale:
         raise UnclearScaleError(f"there are {len(distinct)} different ratings")
     distances = np.rint((distinct - distinct[0]) * RESOLUTION).astype(np.int64)
     step = float(np.gcd.reduce(distances)) / RESOLUTION
-    if step == 0 or (distinct[-1] - distinct[0]) / step > MOST_LEVELS - 1:
+    uneven = np.abs(distinct - distinct[0] - distances / RESOLUTION).max() > ROUNDING
+    if (
+        uneven
+        or (distances[1:] == 0).any()
+        or (distinct[-1] - distinct[0]) / step > MOST_LEVELS - 1
+    ):
         raise UnclearScaleError("the ratings are not evenly spaced")
     return RatingScale(minimum=float(distinct[0]), maximum=float(distinct[-1]), step=step)
 
