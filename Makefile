@@ -73,7 +73,7 @@ lock: $(INSTALLED)  ## Pin requirements/*.in into service.txt and full.txt (UPGR
 	@$(LOCK) --output-file requirements/full.txt requirements/{service,training,dev}.in
 	@sed -E 's/^(torch==[0-9.]+)\+.*/\1/' requirements/full.txt > requirements/full.tmp
 	@mv requirements/full.tmp requirements/full.txt
-	@$(LOCK) --constraint requirements/full.txt --output-file requirements/service.txt \
+	@$(LOCK) --no-annotate --constraint requirements/full.txt --output-file requirements/service.txt \
 	    requirements/service.in
 
 clean:  ## Remove what make created; ratings people gave stay unless RATINGS=remove
