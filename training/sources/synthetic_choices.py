@@ -15,7 +15,7 @@ from training.sources.synthetic_world import World
 ROUNDS = 40
 FEWEST = 20  # ratings of a MovieLens user
 MOST_SHARE = 0.5
-GENERAL = 0.25  # share of choices made by popularity alone
+GENERAL = 0.1  # share of choices made by popularity alone
 
 Indices = NDArray[np.int64]
 

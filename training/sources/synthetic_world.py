@@ -64,8 +64,8 @@ def make_world(users: int, items: int, rng: np.random.Generator) -> World:
 
 def _tastes(users: int, main: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
     """How likely each user is to reach for each genre that has items. float64 [U, G]."""
-    weights = rng.gamma(0.6, size=(users, len(GENRES))) + 0.05
-    weights *= np.bincount(main, minlength=len(GENRES)) ** 0.7
+    weights = rng.gamma(0.3, size=(users, len(GENRES))) + 0.01
+    weights *= np.bincount(main, minlength=len(GENRES)) ** 0.5
     shares: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
     return shares
 
