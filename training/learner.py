@@ -41,7 +41,7 @@ class Learner(pl.LightningModule):
         targets = float(len(batch.hidden.ratings_T))
         self._add(train_squared_error=float(parts.squared_error) * targets, train_rows=targets)
         self._add(kl=float(parts.kl), preference=float(parts.preference), steps=1.0)
-        self.watch.check_loss(float(parts.total), self.current_epoch + 1)
+        self.watch.check_loss(float(parts.total.detach()), self.current_epoch + 1)
         return parts.total
 
     def _loss(self, batch: Batch) -> LossParts:

@@ -6,8 +6,11 @@ on all training rows for exactly as many epochs as were chosen, with nothing to 
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +33,8 @@ from training.watch import EpochRecord, Watch
 
 MOST_LEVELS = 20
 FOLD_USERS = 256
+LAST = "last.ckpt"
+SAVE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -66,23 +71,25 @@ def choose(
 ) -> Fitted:
     """Fit on `rows`, follow `fold`, and return the network of the best epoch.
 
-    Checkpoints go to `folder` (best.ckpt, last.ckpt); `resume` continues from last.ckpt. Ctrl-C
+    Checkpoints go to `folder` (best.ckpt, and last.ckpt every half minute); `resume` continues from the latter. Ctrl-C
     ends the run with the best epoch so far and `interrupted` set. Raises TrainingDiverged on NaN
     or Inf, the best checkpoint kept.
     """
     learner, batches = _learner(ratings, rows, configuration, say)
     best = ModelCheckpoint(
-        folder, "best", monitor=learner.monitor, mode=learner.mode, enable_version_counter=False
-    )
-    last = ModelCheckpoint(folder, "last", enable_version_counter=False)
+        folder, "best", monitor=learner.monitor, mode=learner.mode,
+        save_weights_only=True, enable_version_counter=False,
+    )  # fmt: skip
     settings = configuration.training
     stopping = EarlyStopping(learner.monitor, mode=learner.mode, patience=settings.patience)
-    callbacks = [_Reshuffle(batches), best, last, stopping]
+    callbacks = [_Reshuffle(batches), best, stopping, _SaveLast(folder / LAST)]
     trainer = _trainer(settings.max_epochs, callbacks, progress=progress)
     validation = FoldBatches(ratings, fold, FOLD_USERS, configuration.evaluation.liked_from)
-    resumed = folder / "last.ckpt" if resume and (folder / "last.ckpt").exists() else None
+    resumed = folder / LAST if resume and (folder / LAST).exists() else None
     with _graceful_interrupt(trainer) as interrupt:
         trainer.fit(learner, _loader(batches), _loader(validation), ckpt_path=resumed)
+    if interrupt.is_set():
+        trainer.save_checkpoint(folder / LAST)
     epochs = _restore(learner.network, Path(best.best_model_path))
     return _fitted(learner, epochs, interrupted=interrupt.is_set())
 
@@ -114,6 +121,19 @@ class _Reshuffle(Callback):
         self.batches.epoch = trainer.current_epoch
 
 
+class _SaveLast(Callback):
+    """Saves what `resume` goes on from, at the end of an epoch but not more often than it pays."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.saved_at = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if time.monotonic() - self.saved_at > SAVE_EVERY_S:
+            trainer.save_checkpoint(self.path)
+            self.saved_at = time.monotonic()
+
+
 def _learner(
     ratings: Ratings,
     rows: NDArray[np.int64],
@@ -134,6 +154,7 @@ def _learner(
 
 
 def _trainer(epochs: int, callbacks: list[Callback], *, progress: bool) -> pl.Trainer:
+    _quieten()
     if progress:
         callbacks = [*callbacks, RichProgressBar(leave=False)]
     return pl.Trainer(
@@ -147,6 +168,12 @@ def _trainer(epochs: int, callbacks: list[Callback], *, progress: bool) -> pl.Tr
         enable_progress_bar=progress,
         enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
     )
+
+
+def _quieten() -> None:
+    """Lightning advertises, and warns of what is meant here: workers, no logger, no fold to watch."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
 
 
 def _loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:

@@ -20,5 +20,7 @@ class Architecture(BaseModel):
     """Number Z of latent dimensions."""
     dropout: float = Field(0.4, ge=0, lt=1)
     """Share of activations dropped in every hidden layer while training."""
+    skip_connections: bool = True
+    """Whether every layer of the decoder, and the heads, see the latent vector directly."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the pooled history dropped before the first layer while training."""

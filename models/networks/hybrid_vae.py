@@ -15,6 +15,7 @@ spread).
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -73,10 +74,15 @@ class HybridVAE(nn.Module):
         self.to_log_variance = nn.Linear(hidden[-1], latent)
         # A narrow posterior at first: noise as wide as the prior drowns a signal still forming.
         nn.init.constant_(self.to_log_variance.bias, -4.0)
-        self.decoder = perceptron((latent, *reversed(hidden)), architecture.dropout)
-        self.to_preference = nn.Linear(hidden[0], factors)
-        self.to_rating = nn.Linear(hidden[0], factors)
-        self.to_bias_and_spread = nn.Linear(hidden[0], 2)
+        skipped = latent if architecture.skip_connections else 0
+        widths = (latent, *reversed(hidden))
+        self.decoder = nn.ModuleList(
+            perceptron((inputs + skipped * (depth > 0), outputs), architecture.dropout)
+            for depth, (inputs, outputs) in enumerate(itertools.pairwise(widths))
+        )
+        self.to_preference = nn.Linear(hidden[0] + skipped, factors)
+        self.to_rating = nn.Linear(hidden[0] + skipped, factors)
+        self.to_bias_and_spread = nn.Linear(hidden[0] + skipped, 2)
         self.preference_factors = nn.Parameter(torch.randn(items, factors) * 0.05)
         self.preference_bias = nn.Parameter(torch.zeros(items))
         self.rating_factors = nn.Parameter(torch.randn(items, factors) * 0.05)
@@ -111,12 +117,22 @@ class HybridVAE(nn.Module):
         return pooled.reshape(users, -1) / torch.sqrt(count_B + 1)[:, None]
 
     def decode(self, z_BZ: Tensor) -> UserVectors:
-        """The user's side of both heads, from a point of the latent space."""
-        hidden_BH = self.decoder(z_BZ)
+        """The user's side of both heads, from a point of the latent space.
+
+        With skip connections every layer sees z beside the layer below (Dieng et al. 2019,
+        "Avoiding latent variable collapse with generative skip models").
+        """
+        hidden_BH = self.decoder[0](z_BZ)
+        for layer in self.decoder[1:]:
+            hidden_BH = layer(self._beside(hidden_BH, z_BZ))
+        hidden_BH = self._beside(hidden_BH, z_BZ)
         bias_B, log_spread_B = self.to_bias_and_spread(hidden_BH).unbind(dim=1)
         return UserVectors(
             self.to_preference(hidden_BH), self.to_rating(hidden_BH), bias_B, log_spread_B
         )
+
+    def _beside(self, hidden_BH: Tensor, z_BZ: Tensor) -> Tensor:
+        return torch.cat([hidden_BH, z_BZ], 1) if self.architecture.skip_connections else hidden_BH
 
     def logits(self, users: UserVectors) -> Tensor:
         """Preference scores of every item, [B, I]; their softmax is the multinomial likelihood."""
@@ -137,7 +153,7 @@ class HybridVAE(nn.Module):
 def perceptron(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
     """Hidden layers of the given widths: linear, layer norm, GELU, dropout."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [
             nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.GELU(), nn.Dropout(dropout)
         ]  # fmt: skip

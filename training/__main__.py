@@ -1,0 +1,190 @@
+"""The command line of training: `python -m training train|evaluate --help`. The only wiring.
+
+Exit codes: 0 done, 2 something a person can put right (told in one sentence), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from training.config import Configuration, load_configuration, shipped_configurations
+from training.errors import DataUnavailable, TrainingError
+from training.ratings import Ratings
+from training.sources import SourceSettings, load_ratings
+
+DEFAULT_DATA = "ml-latest-small"
+STAND_IN = "synthetic"
+STATE = Path(".usher")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        return int(options.command(options, console))
+    except TrainingError as error:
+        console.print(f"[red]usher:[/red] {error}", highlight=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def train(options: argparse.Namespace, console: Console) -> int:
+    """Train, evaluate and register a bundle in the model store."""
+    from training.publish import new_version, publish, register  # torch loads when needed
+    from training.report import print_report, write_report
+    from training.run import run
+
+    request = _request(options, console)
+    outcome = run(request)
+    if outcome is None:
+        return _interrupted(request.folder, console)
+    path = write_report(outcome.report, request.folder)
+    print_report(outcome.report, Console())
+    version = new_version(request.configuration, datetime.now(UTC))
+    STATE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=STATE) as folder:
+        with console.status("Exporting and checking the graphs"):
+            bundle = publish(
+                outcome.fitted.network, request.ratings, request.split, request.configuration,
+                outcome.figures, outcome.interval_multiplier, version, Path(folder) / version,
+            )  # fmt: skip
+            bundle = register(bundle)
+    parity = bundle.manifest.parity
+    console.print(
+        f"Registered usher:{version} (digest {bundle.digest[:12]}; ONNX and torch differ by at "
+        f"most {parity.max_abs_difference:.1e} on {parity.histories} histories). Report: {path}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    return 0
+
+
+def evaluate(options: argparse.Namespace, console: Console) -> int:
+    """Train and score by a protocol without registering anything."""
+    from training.report import print_report, write_report
+    from training.run import run
+
+    request = _request(options, console)
+    outcome = run(request)
+    if outcome is None:
+        return _interrupted(request.folder, console)
+    path = write_report(outcome.report, request.folder)
+    if options.json:
+        print(outcome.report.model_dump_json(indent=2))
+    else:
+        print_report(outcome.report, Console())
+    console.print(f"Report: {path}", highlight=False)
+    return 0
+
+
+def _request(options: argparse.Namespace, console: Console):  # type: ignore[no-untyped-def]
+    from training.run import Request
+    from training.split import split_ratings
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    configuration = _configuration(options)
+    settings = SourceSettings.from_environment(os.environ)
+    ratings = _ratings(options.data, settings, console)
+    evaluation = configuration.evaluation
+    split = split_ratings(
+        ratings, evaluation.protocol, evaluation.split_seed,
+        liked_from=evaluation.liked_from, settings=settings,
+    )  # fmt: skip
+    folder = options.folder or _run_folder(configuration, ratings)
+    return Request(
+        ratings, split, configuration, folder, say,
+        resume=options.resume, progress=console.is_terminal, pairwise=options.pairwise,
+    )  # fmt: skip
+
+
+def _configuration(options: argparse.Namespace) -> Configuration:
+    overrides = list(options.set)
+    if options.protocol:
+        overrides.append(f"evaluation.protocol={options.protocol}")
+    if options.seed is not None:
+        overrides.append(f"seed={options.seed}")
+    return load_configuration(options.config, overrides)
+
+
+def _ratings(name: str | None, settings: SourceSettings, console: Console) -> Ratings:
+    """The named ratings; nobody who named none is stopped by a missing network."""
+    try:
+        return load_ratings(name or DEFAULT_DATA, settings)
+    except DataUnavailable as unavailable:
+        if name is not None:
+            raise
+        console.print(
+            f"{unavailable} Using synthetic ratings instead.", highlight=False, soft_wrap=True
+        )
+        return load_ratings(STAND_IN, settings)
+
+
+def _run_folder(configuration: Configuration, ratings: Ratings) -> Path:
+    source = "".join(c if c.isalnum() or c in "._-" else "-" for c in ratings.origin.source)
+    name = f"{configuration.name}-{source}-{configuration.evaluation.protocol}-{configuration.seed}"
+    return STATE / "runs" / name
+
+
+def _interrupted(folder: Path, console: Console) -> int:
+    console.print(
+        f"Stopped. The best checkpoint so far is {folder / 'best.ckpt'}; the same command with "
+        "--resume goes on from the last epoch.", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Ratings in, an evaluated model bundle out.",
+        epilog="exit codes: 0 done, 2 something to put right, 130 interrupted",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for command, text in ((train, "train, evaluate and register a model"),
+                          (evaluate, "train and score by a protocol; register nothing")):  # fmt: skip
+        sub = commands.add_parser(
+            command.__name__, help=text, description=text.capitalize() + ".",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )  # fmt: skip
+        sub.set_defaults(command=command)
+        _add_options(sub)
+    commands.choices["evaluate"].add_argument(
+        "--json", action="store_true", help="print the report as JSON"
+    )
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(shipped_configurations())
+    parser.add_argument("--config", default="proven", help=f"a name ({names}) or a .yaml file")
+    parser.add_argument(
+        "--data",
+        help=f"a MovieLens name, synthetic[:users=..,items=..,ratings=..,seed=..], or a .csv or "
+        f".parquet file (default: {DEFAULT_DATA}, or synthetic where that cannot be had)",
+    )
+    parser.add_argument("--protocol", help="how rows are split, in place of the configuration's")
+    parser.add_argument("--seed", type=int, help="training seed, in place of the configuration's")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="override one value of the configuration, e.g. training.max_epochs=5",
+    )  # fmt: skip
+    parser.add_argument("--folder", type=Path, help="where checkpoints and the report go")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--pairwise", action="store_true", help="add the pairwise VAE to the baselines (slow)"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What a run leaves behind: report.json for machines, tables for people.
+
+The HTML report joins in this module's place once it exists; both read the same RunReport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from models.bundle import DataRecord
+from training.scores import Comparison, results_table
+
+
+class RunReport(BaseModel):
+    """One run: what was fitted on what, what was chosen, and every held-out figure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    configuration: dict[str, Any]
+    data: DataRecord
+    protocol: str
+    split_seed: int
+    split_digest: str
+    seed: int
+    fit_rows: int
+    refit_rows: int
+    chosen_epoch: int
+    epochs: list[dict[str, float]]
+    warnings: list[str]
+    validation: Comparison
+    tests: list[Comparison]
+    seconds: dict[str, float]
+    code_version: str
+
+
+def write_report(report: RunReport, folder: Path) -> Path:
+    """Write report.json into `folder` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "report.json"
+    path.write_text(report.model_dump_json(indent=2))
+    return path
+
+
+def print_report(report: RunReport, console: Console) -> None:
+    """Print the run's facts, its warnings and one table per test fold."""
+    console.print(_facts(report))
+    for warning in report.warnings:
+        console.print(f"[yellow]Early warning:[/yellow] {warning}")
+    for comparison in report.tests:
+        console.print(results_table(comparison))
+
+
+def _facts(report: RunReport) -> Table:
+    data = report.data
+    rows: Sequence[tuple[str, str]] = (
+        ("data", f"{data.source}: {data.ratings:,} ratings, {data.users:,} users, {data.items:,} items"),
+        ("protocol", f"{report.protocol}, split seed {report.split_seed}, digest {report.split_digest[:12]}"),
+        ("configuration", f"{report.configuration['name']}, seed {report.seed}"),
+        ("fitted", f"{report.fit_rows:,} rows to choose epoch {report.chosen_epoch}, "
+                   f"then {report.refit_rows:,} rows"),
+        ("took", ", ".join(f"{name} {value:.0f} s" for name, value in report.seconds.items())),
+        ("code", report.code_version),
+    )  # fmt: skip
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(f"[bold]{name}[/bold]", value)
+    return table

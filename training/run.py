@@ -1,0 +1,220 @@
+"""One experiment from ratings to held-out figures: choose, calibrate, refit, score once.
+
+`training.__main__` wires it to the command line; publishing what came out is `training.publish`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.baselines import fit_bias, fit_ease, fit_mean, fit_pairwise, fit_popularity
+from training.baselines.ease import MAX_ITEMS
+from training.baselines.pairwise import PairwiseVAE
+from training.calibration import interval_multiplier
+from training.config import Configuration
+from training.errors import ConfigurationError
+from training.evaluate import evaluate_all
+from training.network_predictor import NetworkPredictor
+from training.predictor import Predictor
+from training.publish import Figures, code_version, data_record
+from training.ratings import Ratings
+from training.report import RunReport
+from training.scores import Comparison
+from training.split import Fold, Split
+from training.trainer import Fitted, choose, refit
+
+MODEL = "hybrid-vae"
+RATINGLESS_PROTOCOLS = frozenset({"users-liked"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run, and how to tell a person about it."""
+
+    ratings: Ratings
+    split: Split
+    configuration: Configuration
+    folder: Path
+    say: Callable[[str], None]
+    resume: bool = False
+    progress: bool = True
+    pairwise: bool = False
+    """Whether the pairwise VAE of the notes joins the baselines: it takes much longer."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The network to serve, how wide its intervals are, and the report."""
+
+    fitted: Fitted
+    interval_multiplier: float
+    report: RunReport
+
+    @property
+    def figures(self) -> Figures:
+        """Held-out metrics of the first test fold, for the manifest."""
+        scores = {s.predictor: s.metrics for s in self.report.tests[0].scores}
+        return Figures(metrics=scores.pop(MODEL), baselines=scores)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent on each named stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 2)
+
+
+def run(request: Request) -> Outcome | None:
+    """Carry out the experiment; None if it was interrupted, the best checkpoint kept.
+
+    Raises TrainingError subclasses. Every choice is made on the validation fold; each test fold is
+    scored once, after the refit.
+    """
+    watch = Stopwatch()
+    ratings, split, configuration = request.ratings, request.split, request.configuration
+    _claim_folder(request)
+    with watch.stage("choose"):
+        chosen = choose(
+            ratings, split.fit, split.validation, configuration, request.folder, request.say,
+            resume=request.resume, progress=request.progress,
+        )  # fmt: skip
+    if chosen.interrupted:
+        return None
+    multiplier = calibrate(chosen, request)
+    validation = _compare([_predictor(chosen, request, multiplier)], request, split.validation)
+    with watch.stage("refit"):
+        final = _refit(chosen, request)
+    if final.interrupted:
+        return None
+    with watch.stage("baselines"):
+        baselines = fit_baselines(request)
+    with watch.stage("evaluate"):
+        predictors = [_predictor(final, request, multiplier), *baselines]
+        tests = [_compare(predictors, request, fold) for fold in split.tests]
+    return Outcome(final, multiplier, _report(request, chosen, validation, tests, watch.seconds))
+
+
+def calibrate(fitted: Fitted, request: Request) -> float:
+    """How many spreads make an interval of the configured coverage, from validation rows."""
+    fold = request.split.validation
+    visible, hidden = request.ratings.histories(fold.visible), request.ratings.histories(fold.hidden)
+    predicted, spread = _predictor(fitted, request, 1.0).rate_with_spread(
+        visible, hidden.rows, hidden.items
+    )
+    coverage = request.configuration.evaluation.coverage
+    return interval_multiplier(hidden.ratings, predicted, spread, coverage)
+
+
+def fit_baselines(request: Request) -> list[Predictor]:
+    """Mean, bias and popularity always; EASE where its matrix fits; the pairwise VAE if asked."""
+    ratings, rows = request.ratings, request.split.refit
+    liked_from = request.configuration.evaluation.liked_from
+    baselines: list[Predictor] = [
+        fit_mean(ratings, rows),
+        fit_bias(ratings, rows),
+        fit_popularity(ratings, rows, liked_from=liked_from),
+    ]
+    if len(ratings.catalog) <= MAX_ITEMS:
+        baselines.append(fit_ease(ratings, rows, liked_from=liked_from))
+    if request.pairwise:
+        baselines.append(_fit_pairwise(request))
+    return baselines
+
+
+def _fit_pairwise(request: Request) -> PairwiseVAE:
+    split, seed = request.split, request.configuration.seed
+    fits_same_users = not split.protocol.startswith("users")
+    validation = split.validation.hidden if fits_same_users else None
+    chosen = fit_pairwise(request.ratings, split.fit, validation=validation, seed=seed)
+    return refit_pairwise(chosen, request.ratings, split.refit) if fits_same_users else chosen
+
+
+def _refit(chosen: Fitted, request: Request) -> Fitted:
+    """The chosen run again on all training rows; the chosen network where there are no more."""
+    if not request.configuration.refit or _same_rows(request.split.fit, request.split.refit):
+        return chosen
+    final = refit(
+        request.ratings, request.split.refit, chosen.epochs, request.configuration, request.say,
+        progress=request.progress,
+    )  # fmt: skip
+    return replace(final, history=chosen.history, warnings=chosen.warnings)
+
+
+def _same_rows(a: NDArray[np.int64], b: NDArray[np.int64]) -> bool:
+    return np.array_equal(a, b)
+
+
+def _predictor(fitted: Fitted, request: Request, multiplier: float) -> NetworkPredictor:
+    scale = request.ratings.scale
+    return NetworkPredictor(MODEL, fitted.network, (scale.minimum, scale.maximum), multiplier)
+
+
+def _compare(predictors: list[Predictor], request: Request, fold: Fold) -> Comparison:
+    return evaluate_all(
+        predictors,
+        request.ratings,
+        fold,
+        liked_from=request.configuration.evaluation.liked_from,
+        seed=request.configuration.seed,
+        reference=MODEL,
+        stars=request.split.protocol not in RATINGLESS_PROTOCOLS,
+    )
+
+
+def _claim_folder(request: Request) -> None:
+    """Write what runs here into its folder; a resumed run must be the same one."""
+    request.folder.mkdir(parents=True, exist_ok=True)
+    path = request.folder / "configuration.json"
+    content = {
+        "configuration": request.configuration.model_dump(mode="json"),
+        "data": request.ratings.digest,
+        "split": request.split.digest,
+    }
+    if request.resume and path.exists() and json.loads(path.read_text()) != content:
+        raise ConfigurationError(
+            f"The run in {request.folder} was started with another configuration, data or split; "
+            "resume it as it was, or start anew without --resume."
+        )
+    path.write_text(json.dumps(content, indent=2))
+
+
+def _report(
+    request: Request,
+    chosen: Fitted,
+    validation: Comparison,
+    tests: list[Comparison],
+    seconds: dict[str, float],
+) -> RunReport:
+    split, configuration = request.split, request.configuration
+    return RunReport(
+        configuration=configuration.model_dump(mode="json"),
+        data=data_record(request.ratings),
+        protocol=split.protocol,
+        split_seed=split.seed,
+        split_digest=split.digest,
+        seed=configuration.seed,
+        fit_rows=len(split.fit),
+        refit_rows=len(split.refit),
+        chosen_epoch=chosen.epochs,
+        epochs=[{"epoch": record.epoch} | record.figures for record in chosen.history],
+        warnings=chosen.warnings,
+        validation=validation,
+        tests=tests,
+        seconds=seconds,
+        code_version=code_version(),
+    )
