@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from models.bundle import RatingScale
 from models.histories import Histories
 from training import metrics
 from training.metrics import Floats
+from training.predictor import GAUSSIAN_80, IntervalPredictor, Predictor, Transductive
 from training.ratings import Ratings
 from training.scores import Comparison, Estimate, Scores
 
@@ -46,8 +47,6 @@ __all__ = [
 
 RANKS = 100
 USERS_PER_BATCH = 256
-# Rating +- this many spreads holds 80% of a Gaussian; a calibrated predictor has its own.
-GAUSSIAN_80 = 1.2815515655446004
 
 # Each figure is the sum of one column over the sum of another; rmse is the root of mse.
 RATIOS = {
@@ -60,44 +59,6 @@ RATIOS = {
     "coverage@80": ("covered", "rows"),
     "width@80": ("width", "rows"),
 }
-
-
-class Predictor(Protocol):
-    """What can be evaluated. It answers for histories, whoever they belong to."""
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-
-    def rate(
-        self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]
-    ) -> NDArray[np.float32] | None:
-        """float32 [T]: rating of items[t] by the user of history rows[t]; None if it cannot."""
-
-    def score(self, histories: Histories) -> NDArray[np.float32] | None:
-        """float32 [B, I]: preference scores, higher is better; None if it does not rank."""
-
-
-@runtime_checkable
-class IntervalPredictor(Protocol):
-    """A predictor that also says how sure it is.
-
-    Its 80% interval is rating +- `interval_multiplier` * spread (GAUSSIAN_80 if it has no such
-    attribute), clipped to the scale.
-    """
-
-    def rate_with_spread(
-        self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Ratings as `rate` gives them, and the spread of each, above 0: float32 [T] both."""
-
-
-@runtime_checkable
-class Transductive(Protocol):
-    """A predictor that knows its training users by who they are, and not by their history."""
-
-    def for_users(self, users: NDArray[np.int64]) -> Predictor:
-        """The predictor for a batch in which row b is user users[b] of the ratings."""
 
 
 @dataclass(frozen=True)

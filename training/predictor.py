@@ -1,68 +1,54 @@
-"""A fitted HybridVAE as the evaluation sees it: histories in, ratings and scores out."""
+"""What can be evaluated: anything that answers for histories, a model or a baseline.
+
+Shapes: B users of a batch, T asked pairs, I items.
+"""
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from models.histories import Histories
-from models.networks.graphs import FoldInNetwork
-from models.networks.hybrid_vae import UserVectors
 
-USERS_PER_PASS = 1024
+# Rating +- this many spreads holds 80% of a Gaussian; a calibrated predictor has its own.
+GAUSSIAN_80 = 1.2815515655446004
 
 
-class NetworkPredictor:
-    """Answers through the same methods that the exported graphs run."""
+class Predictor(Protocol):
+    """What can be evaluated. It answers for histories, whoever they belong to."""
 
-    def __init__(
-        self,
-        name: str,
-        network: FoldInNetwork,
-        scale: tuple[float, float],
-        interval_multiplier: float = 1.0,
-    ) -> None:
-        """`scale`: lowest and highest rating. `interval_multiplier`: spreads to an interval's end."""
-        self.name = name
-        self.network = network
-        self.scale = scale
-        self.interval_multiplier = interval_multiplier
+    @property
+    def name(self) -> str:
+        """What reports call it."""
 
     def rate(
         self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """Predicted ratings, clipped to the scale: float32 [T]."""
-        return self.rate_with_spread(histories, rows, items)[0]
+    ) -> NDArray[np.float32] | None:
+        """float32 [T]: rating of items[t] by the user of history rows[t]; None if it cannot."""
 
-    @torch.inference_mode()
+    def score(self, histories: Histories) -> NDArray[np.float32] | None:
+        """float32 [B, I]: preference scores, higher is better; None if it does not rank."""
+
+
+@runtime_checkable
+class IntervalPredictor(Protocol):
+    """A predictor that also says how sure it is.
+
+    Its 80% interval is rating +- `interval_multiplier` * spread (GAUSSIAN_80 if it has no such
+    attribute), clipped to the scale.
+    """
+
     def rate_with_spread(
         self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Predicted ratings and their spreads, float32 [T] each; rows in any order."""
-        ratings = np.empty(len(rows), np.float32)
-        spreads = np.empty(len(rows), np.float32)
-        for start in range(0, len(histories), USERS_PER_PASS):
-            end = min(start + USERS_PER_PASS, len(histories))
-            wanted = np.flatnonzero((rows >= start) & (rows < end))
-            if len(wanted):
-                users = self._users(histories.take(np.arange(start, end)))
-                rated, spread = self.network.rate(
-                    users, torch.from_numpy(rows[wanted] - start), torch.from_numpy(items[wanted])
-                )
-                ratings[wanted] = rated.clamp(*self.scale).numpy()
-                spreads[wanted] = spread.numpy()
-        return ratings, spreads
+        """Ratings as `rate` gives them, and the spread of each, above 0: float32 [T] both."""
 
-    @torch.inference_mode()
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Preference scores, float32 [B, I]."""
-        scores: NDArray[np.float32] = self.network.logits(self._users(histories)).numpy()
-        return scores
 
-    def _users(self, histories: Histories) -> UserVectors:
-        return self.network.users_of(
-            torch.from_numpy(histories.items.astype(np.int64)),
-            torch.from_numpy(histories.ratings.astype(np.float32)),
-            torch.from_numpy(histories.offsets.astype(np.int64)),
-        )
+@runtime_checkable
+class Transductive(Protocol):
+    """A predictor that knows its training users by who they are, and not by their history."""
+
+    def for_users(self, users: NDArray[np.int64]) -> Predictor:
+        """The predictor for a batch in which row b is user users[b] of the ratings."""

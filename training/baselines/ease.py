@@ -20,6 +20,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.sparse import csr_array
 
 from models.histories import Histories
+from training.baselines.rows import refuse_no_rows
 from training.errors import ConfigurationError
 from training.ratings import Ratings
 
@@ -51,7 +52,8 @@ def fit_ease(
 ) -> EASE:
     """Solve EASE on the liked part of the given rows; `lambda_` is its ridge penalty, above 0.
 
-    Raises ConfigurationError above MAX_ITEMS items and for a penalty that is not above 0.
+    Raises ConfigurationError above MAX_ITEMS items and for a penalty that is not above 0,
+    ProtocolError if there are no rows.
     """
     items = len(ratings.catalog)
     if items > MAX_ITEMS:
@@ -61,6 +63,7 @@ def fit_ease(
         )
     if not lambda_ > 0:
         raise ConfigurationError(f"EASE needs a lambda above 0, not {lambda_:g}.")
+    refuse_no_rows(ratings, rows)
     liked_UI = _liked_matrix(ratings.histories(rows), items, liked_from, np.float64)
     return EASE(_item_weights(liked_UI, lambda_), liked_from)
 

@@ -221,11 +221,16 @@ class _Run:
         own = self._validate(self.network, epoch, averaged=False)
         average = self._averaged_network()
         averaged = self._validate(average, epoch, averaged=True) if average is not None else None
-        waited = epoch - max(self.best_epoch, self.plateau_epoch)
-        if self.settings.reduce_on_plateau and waited > self.settings.plateau_patience:
-            self.plateau_factor, self.plateau_epoch = self.plateau_factor / 2, epoch
+        self._watch_plateau(epoch)
         self.epochs.append(PairwiseEpoch(epoch, rate, mse, kl, own, averaged))
         return self.epochs[-1]
+
+    def _watch_plateau(self, epoch: int) -> None:
+        """Halve the rate once validation has not improved for a while; never while warming up."""
+        waiting_since = max(self.best_epoch, self.plateau_epoch, self.settings.warmup_epochs)
+        wanted = self.settings.reduce_on_plateau and self.held_out is not None
+        if wanted and epoch - waiting_since > self.settings.plateau_patience:
+            self.plateau_factor, self.plateau_epoch = self.plateau_factor / 2, epoch
 
     def _validate(self, network: PairwiseNetwork, epoch: int, *, averaged: bool) -> float | None:
         if self.held_out is None:

@@ -27,13 +27,18 @@ class FittedRows:
 
 def fitted_rows(ratings: Ratings, rows: NDArray[np.int64]) -> FittedRows:
     """The columns of the given rows. Raises ProtocolError if there are none."""
-    if len(rows) == 0:
-        raise ProtocolError(
-            f"The protocol leaves no row of {ratings.origin.source} to fit a baseline on; "
-            "use more ratings or another protocol."
-        )
+    refuse_no_rows(ratings, rows)
     return FittedRows(
         ratings.users[rows].astype(np.int64),
         ratings.items[rows].astype(np.int64),
         ratings.values[rows].astype(np.float64),
     )
+
+
+def refuse_no_rows(ratings: Ratings, rows: NDArray[np.int64]) -> None:
+    """Raise ProtocolError if there is nothing to fit on."""
+    if len(rows) == 0:
+        raise ProtocolError(
+            f"The protocol leaves no row of {ratings.origin.source} to fit a baseline on; "
+            "use more ratings or another protocol."
+        )
