@@ -1,0 +1,26 @@
+"""The benchmarks still run, and check what they measure."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from models.bundle import Bundle
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_http_measures_hits_and_misses(bundle: Bundle) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.http", "--seconds", "0.2"],
+        cwd=ROOT,
+        env=os.environ | {"USHER_MODEL": str(bundle.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr
+    rows = re.findall(r"(hit|miss)\D+(1|16)\b", answer.stdout)
+    assert rows == [("miss", "1"), ("miss", "16"), ("hit", "1"), ("hit", "16")]
