@@ -13,7 +13,6 @@ from training.errors import DataError, ProtocolError
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings, official_split
 from training.sources.movielens import GENRES_100K
-from training.sources.releases import RELEASES
 
 
 def flags(*genres: str) -> str:
@@ -57,7 +56,8 @@ def release(folder: Path, name: str, ratings: str) -> SourceSettings:
     place = folder / name
     place.mkdir(parents=True, exist_ok=True)
     (place / ratings_file).write_bytes(ratings.encode())
-    (place / items_file).write_bytes(items.encode(RELEASES[name].encoding))
+    old = name in ("ml-100k", "ml-1m")
+    (place / items_file).write_bytes(items.encode("iso-8859-1" if old else "utf-8"))
     return SourceSettings(data_dir=folder, download=False)
 
 
@@ -211,6 +211,18 @@ def test_the_real_releases_have_their_published_counts(
     assert len(np.unique(ratings.items)) == len(ratings.catalog)
     assert len(np.unique(ratings.users)) == len(ratings.user_ids)
     assert np.isin(ratings.values, ratings.scale.levels).all()
+
+
+def test_the_real_1m_keeps_the_order_of_its_file() -> None:
+    """Published splits are row numbers."""
+    settings = real_settings("ml-1m")
+    assert settings.data_dir is not None
+    lines = (settings.data_dir / "ml-1m" / "ratings.dat").read_bytes().split()
+    fields = np.array(b"::".join(lines).split(b"::"), np.bytes_).reshape(len(lines), -1)
+    ratings = load_ratings("ml-1m", settings)
+    assert np.array_equal(ratings.user_ids[ratings.users], fields[:, 0])
+    assert np.array_equal(np.array(ratings.catalog.ids, np.bytes_)[ratings.items], fields[:, 1])
+    assert np.array_equal(ratings.values, fields[:, 2].astype(np.float32))
 
 
 def test_accents_of_the_real_1m_and_100k_are_read() -> None:

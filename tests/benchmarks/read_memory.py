@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT))
+sys.path[0] = str(PROJECT)  # instead of this folder, whose names are not modules to import
 
 from training.ratings import Ratings  # noqa: E402
 from training.sources import SourceSettings, load_ratings  # noqa: E402
@@ -52,10 +52,9 @@ def measure(arguments: argparse.Namespace) -> int:
         _step("--write", path, "--name", name)
         print(f"{name}: {path.stat().st_size / GB:.2f} GB of CSV")
         peak_gb = float(_step("--read", path).rpartition(" ")[2])
-    print(f"polars {pl.__version__}, numpy {np.__version__}, {platform.machine()}, "
-          f"{pl.thread_pool_size()} threads")  # fmt: skip
-    print(f"peak {peak_gb:.2f} GB {'<=' if peak_gb <= arguments.limit_gb else '>'} "
-          f"{arguments.limit_gb} GB allowed")  # fmt: skip
+    libraries = f"polars {pl.__version__}, numpy {np.__version__}"
+    print(f"{libraries}, {platform.machine()}, {pl.thread_pool_size()} threads")
+    print(f"peak {peak_gb:.2f} GB, allowed {arguments.limit_gb:.2f} GB")
     return int(peak_gb > arguments.limit_gb)
 
 
@@ -66,12 +65,11 @@ def write_csv(ratings: Ratings, path: Path) -> None:
     with path.open("wb") as stream:
         for start in range(0, len(ratings), PIECE_ROWS):
             rows = slice(start, start + PIECE_ROWS)
-            assert ratings.times is not None
             columns = {
                 "user": user_ids.gather(ratings.users[rows]),
                 "item": item_ids.gather(ratings.items[rows]),
                 "rating": ratings.values[rows],
-                "time": ratings.times[rows],
+                "time": None if ratings.times is None else ratings.times[rows],
             }
             pl.DataFrame(columns).write_csv(stream, include_header=start == 0)
 
