@@ -95,12 +95,14 @@ def print_answer(answer: Mapping[str, Any], caption: str) -> None:
 
     title = f"User {answer['user_id']}, model usher:{answer['model']['version']}"
     table = Table("", "item", "genres", title=title, caption=caption, box=box.SIMPLE_HEAD)
-    for name in ("predicted\nrating", "interval"):
+    coverage = answer["items"][0]["interval"]["coverage"] if answer["items"] else 0.0
+    for name in ("predicted\nrating", f"{coverage:.0%}\ninterval"):
         table.add_column(name, justify="right", no_wrap=True)
     for rank, item in enumerate(answer["items"], start=1):
         interval = f"{item['interval']['low']:.2f} to {item['interval']['high']:.2f}"
         rating, genres = f"{item['predicted_rating']:.2f}", ", ".join(item["genres"])
-        table.add_row(str(rank), item["title"], genres, rating, interval)
+        title = f"{item['title']} ({item['year']})" if item["year"] else item["title"]
+        table.add_row(str(rank), title, genres, rating, interval)
     Console().print(table)
 
 
