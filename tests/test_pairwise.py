@@ -225,7 +225,7 @@ class TestRefit:
             reduce_on_plateau=True,
             plateau_patience=0,
             warmup_epochs=2,
-            learning_rate=0.02,
+            learning_rate=0.04,
         )
         # Without validation the average is what is chosen, whatever it is worth.
         validation = rows[1] if averaging_from is None else None
@@ -234,6 +234,10 @@ class TestRefit:
         assert chosen.averaged == (averaging_from is not None)
         assert again.best_epoch == chosen.best_epoch == len(again.epochs)
         assert again.averaged == chosen.averaged
+        rates = [epoch.learning_rate for epoch in again.epochs]
+        assert rates == [epoch.learning_rate for epoch in chosen.epochs[: len(rates)]]
+        if validation is not None:
+            assert rates[-1] < settings.learning_rate  # a plateau was met and is replayed
         np.testing.assert_array_equal(
             rate_rows(again, ratings, rows[1]), rate_rows(chosen, ratings, rows[1])
         )
