@@ -79,7 +79,8 @@ def families(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_demo_prints_a_top_10_and_leaves_nothing_running(tmp_path: Path, bundle: Bundle) -> None:
     answer = run(tmp_path, "demo", USHER_MODEL=str(bundle.path), COLUMNS="200")
     assert answer.returncode == 0, answer.stderr
-    titles = set(bundle.catalog.titles)
+    years = zip(bundle.catalog.titles, bundle.catalog.years, strict=True)
+    titles = {f"{title} ({year})" if year else title for title, year in years}
     rows = re.findall(r"^ *(\d+) +(.+?)  .* (\d\.\d\d) +\d\.\d\d to \d\.\d\d", answer.stdout, re.M)
     assert [int(rank) for rank, _, _ in rows] == list(range(1, 11))
     assert {title for _, title, _ in rows} <= titles
