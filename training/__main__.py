@@ -20,6 +20,10 @@ from training.errors import DataUnavailable, TrainingError
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
 
+# On a machine with other work, threads that spin at every barrier cost torch a factor of four; it
+# reads this when it loads, which is later.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 DEFAULT_DATA = "ml-latest-small"
 STAND_IN = "synthetic"
 STATE = Path(".usher")
@@ -49,7 +53,7 @@ def train(options: argparse.Namespace, console: Console) -> int:
     if outcome is None:
         return _interrupted(request.folder, console)
     path = write_report(outcome.report, request.folder)
-    print_report(outcome.report, Console())
+    print_report(outcome.report, _output())
     version = new_version(request.configuration, datetime.now(UTC))
     STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
@@ -81,9 +85,14 @@ def evaluate(options: argparse.Namespace, console: Console) -> int:
     if options.json:
         print(outcome.report.model_dump_json(indent=2))
     else:
-        print_report(outcome.report, Console())
+        print_report(outcome.report, _output())
     console.print(f"Report: {path}", highlight=False)
     return 0
+
+
+def _output() -> Console:
+    """Standard output; wide enough for the table where there is no terminal to ask."""
+    return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def _request(options: argparse.Namespace, console: Console):  # type: ignore[no-untyped-def]

@@ -31,6 +31,11 @@ class Batch:
     rows_N: Tensor
     hidden: Hidden
 
+    @property
+    def visible(self) -> tuple[Tensor, Tensor, Tensor, int]:
+        """What the network encodes, in the order of its arguments."""
+        return self.items_N, self.ratings_N, self.rows_N, self.users
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         hidden = (getattr(self.hidden, f.name).to(device) for f in fields(Hidden))

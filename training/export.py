@@ -8,6 +8,8 @@ is published, the graphs answer for real histories and must agree with torch.
 from __future__ import annotations
 
 import hashlib
+import logging
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,16 +76,21 @@ def trace(graph: nn.Module, spec: GraphSpec, inputs: dict[str, NDArray[np.generi
     """Trace one graph with its batch, history and target sizes left open."""
     arguments = tuple(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs)
     dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in arguments)
-    program = torch.onnx.export(
-        graph,
-        arguments,
-        dynamo=True,
-        verbose=False,
-        opset_version=OPSET,
-        input_names=[tensor.name for tensor in spec.inputs],
-        output_names=[tensor.name for tensor in spec.outputs],
-        dynamic_shapes=dynamic,
-    )
+    # torch talks of its own internals here; whether the export is right is checked afterwards.
+    for talker in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(talker).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph,
+            arguments,
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[tensor.name for tensor in spec.inputs],
+            output_names=[tensor.name for tensor in spec.outputs],
+            dynamic_shapes=dynamic,
+        )
     if program is None:
         raise ExportError("torch.onnx.export returned no program.")
     proto: onnx.ModelProto = program.model_proto

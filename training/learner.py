@@ -45,10 +45,8 @@ class Learner(pl.LightningModule):
         return parts.total
 
     def _loss(self, batch: Batch) -> LossParts:
-        posterior = self.network.encode(
-            batch.items_N, batch.ratings_N, batch.rows_N, batch.users
-        )
-        users = self.network.decode(posterior.sample())
+        posterior = self.network.encode(*batch.visible)
+        users = self.network.decode(posterior.sample(), self.network.history_bias(*batch.visible))
         return denoising_loss(self.network, posterior, users, batch.hidden, self._weights())
 
     def _weights(self) -> LossWeights:
@@ -92,8 +90,8 @@ class Learner(pl.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add one batch of the fold to its sums."""
-        posterior = self.network.encode(batch.items_N, batch.ratings_N, batch.rows_N, batch.users)
-        users = self.network.decode(posterior.mean_BZ)
+        mean_BZ = self.network.encode(*batch.visible).mean_BZ
+        users = self.network.decode(mean_BZ, self.network.history_bias(*batch.visible))
         hidden = batch.hidden
         predicted_T, _ = self.network.rate(users, hidden.rows_T, hidden.items_T)
         low, high = self.network.levels_L[0], self.network.levels_L[-1]

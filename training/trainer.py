@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset
 
 from models.networks.hybrid_vae import HybridVAE
+from training.baselines import fit_bias
 from training.batches import Batch, DenoisingBatches, FoldBatches
 from training.config import Configuration
 from training.learner import Learner
@@ -49,13 +50,27 @@ class Fitted:
 
 
 def build_network(ratings: Ratings, rows: NDArray[np.int64], configuration: Configuration) -> HybridVAE:
-    """An untrained network for these ratings, seeded by the configuration."""
+    """An untrained network for these rows, seeded by the configuration.
+
+    Its item side starts at the bias model and at popularity: Adam's small steps would take longer
+    to get there than a small data set has batches.
+    """
     pl.seed_everything(configuration.seed, verbose=False)
     levels = ratings.scale.levels
     if len(levels) > MOST_LEVELS:  # a near-continuous scale: eleven knots tell it well enough
         levels = np.linspace(levels[0], levels[-1], 11, dtype=np.float32)
-    mean = float(ratings.values[rows].mean(dtype=np.float64))
-    return HybridVAE(configuration.network, len(ratings.catalog), torch.from_numpy(levels), mean)
+    bias = fit_bias(ratings, rows)
+    items = len(ratings.catalog)
+    network = HybridVAE(configuration.network, items, torch.from_numpy(levels), bias.mean)
+    liked = ratings.values[rows] >= configuration.evaluation.liked_from
+    likes = np.bincount(ratings.items[rows][liked], minlength=items)
+    log_popularity = np.log((likes + 1) / (likes.sum() + items))
+    network.start_items(_float32(bias.item_biases), _float32(log_popularity))
+    return network
+
+
+def _float32(values: NDArray[np.float64]) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def choose(

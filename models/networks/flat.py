@@ -1,4 +1,4 @@
-"""The flat layout of models.histories inside a network: offsets to rows."""
+"""The flat layout of models.histories inside a network: offsets to rows, sums by row."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def rows_of(offsets: Tensor, entries_N: Tensor) -> Tensor:
     ends = entries_N.new_zeros(entries_N.shape[0] + 1)
     ends = ends.index_put((offsets[1:],), torch.ones_like(offsets[1:]), accumulate=True)
     return torch.cumsum(ends, dim=0)[:-1]
+
+
+def sum_by_row(values_N: Tensor, rows_N: Tensor, rows: int) -> Tensor:
+    """Sums of the values of each row, [rows]; 0 for a row without any."""
+    return values_N.new_zeros(rows).index_put((rows_N,), values_N, accumulate=True)

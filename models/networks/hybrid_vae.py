@@ -9,21 +9,25 @@ The encoder is that of a variational autoencoder for collaborative filtering (Li
 its embedding through a linear map of its rating level. Summing first and mapping afterwards gives
 the same numbers for L * F * H multiplications a user, whatever the length of the history.
 The decoder feeds two heads: *preference* (multinomial logits over all items, which rank) and
-*rating* (biased matrix factorisation with the decoded user vector, Koren et al. 2009, plus a
-spread).
+*rating* (biased matrix factorisation with the decoded user vector, plus a spread). The user's bias
+is the closed form of the bias model in the history (Koren, Bell and Volinsky 2009) plus a learned
+correction, and `start_items` sets the item side to what counting tells: fitting begins at the bias
+model and at popularity, and a network that learns nothing is no worse.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from models.networks.architecture import Architecture
-from models.networks.flat import rows_of
+from models.networks.flat import rows_of, sum_by_row
 
+USER_RIDGE = 5.0  # ratings of the mean that a user's bias is shrunk by, to begin with
 LOG_VARIANCE_RANGE = (-10.0, 5.0)
 LOG_SPREAD_RANGE = (-3.0, 1.5)
 
@@ -67,7 +71,7 @@ class HybridVAE(nn.Module):
         self.rating_mean: Tensor
         self.register_buffer("levels_L", levels.to(torch.float32))
         self.register_buffer("rating_mean", torch.tensor(float(rating_mean)))
-        self.item_embedding = nn.Parameter(torch.randn(items, factors) * 0.05)
+        self.item_embedding = nn.Parameter(torch.randn(items, factors) * 0.5)
         self.input_dropout = nn.Dropout(architecture.input_dropout)
         self.encoder = perceptron((len(levels) * factors, *hidden), architecture.dropout)
         self.to_mean = nn.Linear(hidden[-1], latent)
@@ -83,16 +87,24 @@ class HybridVAE(nn.Module):
         self.to_preference = nn.Linear(hidden[0] + skipped, factors)
         self.to_rating = nn.Linear(hidden[0] + skipped, factors)
         self.to_bias_and_spread = nn.Linear(hidden[0] + skipped, 2)
+        nn.init.zeros_(self.to_bias_and_spread.weight)
         self.preference_factors = nn.Parameter(torch.randn(items, factors) * 0.05)
         self.preference_bias = nn.Parameter(torch.zeros(items))
         self.rating_factors = nn.Parameter(torch.randn(items, factors) * 0.05)
         self.rating_bias = nn.Parameter(torch.zeros(items))
         self.log_spread = nn.Parameter(torch.zeros(items))
+        self.log_user_ridge = nn.Parameter(torch.tensor(math.log(USER_RIDGE)))
+
+    @torch.no_grad()
+    def start_items(self, rating_bias_I: Tensor, preference_bias_I: Tensor) -> None:
+        """Set the item side of both heads to estimates made by counting, each float32 [I]."""
+        self.rating_bias.copy_(rating_bias_I)
+        self.preference_bias.copy_(preference_bias_I)
 
     def users_of(self, items_N: Tensor, ratings_N: Tensor, offsets: Tensor) -> UserVectors:
         """Fold histories in: the posterior mean, decoded. offsets: int64 [B + 1]."""
-        rows_N = rows_of(offsets, items_N)
-        return self.decode(self.encode(items_N, ratings_N, rows_N, offsets.shape[0] - 1).mean_BZ)
+        history = (items_N, ratings_N, rows_of(offsets, items_N), offsets.shape[0] - 1)
+        return self.decode(self.encode(*history).mean_BZ, self.history_bias(*history))
 
     def encode(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Posterior:
         """Encode `users` histories; rows_N says whose each rating is. Empty histories are valid."""
@@ -111,12 +123,18 @@ class HybridVAE(nn.Module):
         embedded_NF = self.item_embedding[items_N]
         pooled = embedded_NF.new_zeros(users * levels, embedded_NF.shape[1])
         pooled = pooled.index_put((rows_N * levels + level_N,), embedded_NF, accumulate=True)
-        count_B = embedded_NF.new_zeros(users).index_put(
-            (rows_N,), torch.ones_like(ratings_N), accumulate=True
-        )
+        count_B = sum_by_row(torch.ones_like(ratings_N), rows_N, users)
         return pooled.reshape(users, -1) / torch.sqrt(count_B + 1)[:, None]
 
-    def decode(self, z_BZ: Tensor) -> UserVectors:
+    def history_bias(
+        self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int
+    ) -> Tensor:
+        """The ridge estimate of each user's bias given the items' biases, [B]; 0 if empty."""
+        left_N = ratings_N - self.rating_mean - self.rating_bias[items_N]
+        count_B = sum_by_row(torch.ones_like(ratings_N), rows_N, users)
+        return sum_by_row(left_N, rows_N, users) / (count_B + self.log_user_ridge.exp())
+
+    def decode(self, z_BZ: Tensor, history_bias_B: Tensor) -> UserVectors:
         """The user's side of both heads, from a point of the latent space.
 
         With skip connections every layer sees z beside the layer below (Dieng et al. 2019,
@@ -128,7 +146,10 @@ class HybridVAE(nn.Module):
         hidden_BH = self._beside(hidden_BH, z_BZ)
         bias_B, log_spread_B = self.to_bias_and_spread(hidden_BH).unbind(dim=1)
         return UserVectors(
-            self.to_preference(hidden_BH), self.to_rating(hidden_BH), bias_B, log_spread_B
+            self.to_preference(hidden_BH),
+            self.to_rating(hidden_BH),
+            history_bias_B + bias_B,
+            log_spread_B,
         )
 
     def _beside(self, hidden_BH: Tensor, z_BZ: Tensor) -> Tensor:
