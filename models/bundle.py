@@ -40,7 +40,7 @@ from models.histories import Histories
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST, MANIFEST_DIGEST = "manifest.json", "manifest.sha256"
-# BentoML's model store keeps its own record beside the bundle's files; it is not part of the bundle.
+# BentoML's model store keeps a record beside the bundle's files; it is not part of the bundle.
 STORE_FILES = frozenset({"model.yaml"})
 
 

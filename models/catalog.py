@@ -41,7 +41,7 @@ class Catalog:
 
     def genres_of(self, index: int) -> list[str]:
         """Names of one item's genres, in the catalogue's order."""
-        return [self.genre_names[g] for g in np.flatnonzero(self.genres[index])]
+        return [self.genre_names[g] for g in np.flatnonzero(self.genres[index]).tolist()]
 
     def write(self, folder: Path) -> None:
         """Store the columns under `folder`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ def write_array(path: Path, values: NDArray[Any]) -> None:
 
 def read_array(path: Path) -> NDArray[Any]:
     """Memory-map one array, read-only: workers of one machine share its pages."""
+    values: NDArray[Any]
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError:  # an array without elements has nothing to map
-        return np.load(path, allow_pickle=False)
+        values = np.load(path, allow_pickle=False)
+    return values
 
 
 def write_strings(folder: Path, name: str, values: Sequence[str]) -> None:
@@ -37,4 +40,4 @@ def read_strings(folder: Path, name: str) -> list[str]:
     """Read what `write_strings` stored."""
     run = np.load(folder / f"{name}.utf8.npy", allow_pickle=False).tobytes()
     offsets = np.load(folder / f"{name}.offsets.npy", allow_pickle=False).tolist()
-    return [run[a:b].decode() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [run[a:b].decode() for a, b in itertools.pairwise(offsets)]

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-
 @dataclass(frozen=True, slots=True)
 class Histories:
     """The rated items of B users.

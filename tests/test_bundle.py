@@ -128,7 +128,9 @@ def test_rating_scale_lists_its_levels() -> None:
 
 
 @given(st.lists(st.text(max_size=8), max_size=6))
-def test_strings_survive_a_round_trip(tmp_path_factory: pytest.TempPathFactory, values: list[str]) -> None:
+def test_strings_survive_a_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, values: list[str]
+) -> None:
     folder = tmp_path_factory.mktemp("strings")
     write_strings(folder, "x", values)
     assert read_strings(folder, "x") == values

@@ -46,7 +46,8 @@ def histories() -> Histories:
 
 
 def tensors(part: Histories) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return tuple(torch.from_numpy(np.asarray(x)) for x in (part.items, part.ratings, part.offsets))
+    items, ratings, offsets = map(torch.from_numpy, (part.items, part.ratings, part.offsets))
+    return items, ratings, offsets
 
 
 @pytest.mark.parametrize("offsets", [[0], [0, 0], [0, 3, 3, 5], [0, 0, 0, 2], [0, 2, 2, 2]])
@@ -217,7 +218,7 @@ def test_recommend_graph_agrees_with_a_brute_force_ranking() -> None:
     logits = net.logits(net.users_of(*tensors(part))).detach().numpy()
     for row, gone in enumerate([{3, 5, 7}, set(), {8}]):
         allowed = [i for i in range(ITEMS) if filters[filter_rows[row], i] and i not in gone]
-        best = sorted(allowed, key=lambda i, row=row: -logits[row, i])
+        best = sorted(allowed, key=logits[row].__getitem__, reverse=True)
         assert items[row, : len(best)].tolist() == best
         np.testing.assert_allclose(scores[row, : len(best)].detach(), logits[row, best], rtol=1e-5)
         assert torch.isneginf(scores[row, len(best) :]).all()

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -19,6 +20,9 @@ from training.config import Configuration, load_configuration, shipped_configura
 from training.errors import DataUnavailable, TrainingError
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
+
+if TYPE_CHECKING:
+    from training.run import Request
 
 # On a machine with other work, threads that spin at every barrier cost torch a factor of four; it
 # reads this when it loads, which is later.
@@ -56,13 +60,21 @@ def train(options: argparse.Namespace, console: Console) -> int:
     print_report(outcome.report, _output())
     version = new_version(request.configuration, datetime.now(UTC))
     STATE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=STATE) as folder:
-        with console.status("Exporting and checking the graphs"):
-            bundle = publish(
-                outcome.fitted.network, request.ratings, request.split, request.configuration,
-                outcome.figures, outcome.interval_multiplier, version, Path(folder) / version,
-            )  # fmt: skip
-            bundle = register(bundle)
+    with (
+        tempfile.TemporaryDirectory(dir=STATE) as folder,
+        console.status("Exporting and checking the graphs"),
+    ):
+        bundle = publish(
+            outcome.fitted.network,
+            request.ratings,
+            request.split,
+            request.configuration,
+            outcome.figures,
+            outcome.interval_multiplier,
+            version,
+            Path(folder) / version,
+        )
+        bundle = register(bundle)
     parity = bundle.manifest.parity
     console.print(
         f"Registered usher:{version} (digest {bundle.digest[:12]}; ONNX and torch differ by at "
@@ -95,7 +107,7 @@ def _output() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=120)
 
 
-def _request(options: argparse.Namespace, console: Console):  # type: ignore[no-untyped-def]
+def _request(options: argparse.Namespace, console: Console) -> Request:
     from training.run import Request
     from training.split import split_ratings
 
@@ -160,8 +172,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 2 something to put right, 130 interrupted",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command, text in ((train, "train, evaluate and register a model"),
-                          (evaluate, "train and score by a protocol; register nothing")):  # fmt: skip
+    for command, text in (
+        (train, "train, evaluate and register a model"),
+        (evaluate, "train and score by a protocol; register nothing"),
+    ):
         sub = commands.add_parser(
             command.__name__, help=text, description=text.capitalize() + ".",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,

@@ -38,9 +38,11 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        hidden = (getattr(self.hidden, f.name).to(device) for f in fields(Hidden))
-        columns = (column.to(device) for column in (self.items_N, self.ratings_N, self.rows_N))
-        return Batch(self.users, *columns, Hidden(*hidden))
+        items_N, ratings_N, rows_N = (
+            column.to(device) for column in (self.items_N, self.ratings_N, self.rows_N)
+        )
+        hidden = Hidden(*(getattr(self.hidden, f.name).to(device) for f in fields(Hidden)))
+        return Batch(self.users, items_N, ratings_N, rows_N, hidden)
 
 
 class DenoisingBatches(IterableDataset[Batch]):
@@ -86,7 +88,9 @@ class DenoisingBatches(IterableDataset[Batch]):
             items_N=torch.from_numpy(part.items[keep]),
             ratings_N=torch.from_numpy(part.ratings[keep]),
             rows_N=torch.from_numpy(rows[keep]),
-            hidden=hidden_ratings(rows[hide], part.items[hide], part.ratings[hide], self.liked_from),
+            hidden=hidden_ratings(
+                rows[hide], part.items[hide], part.ratings[hide], self.liked_from
+            ),
         )
 
 

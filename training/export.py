@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -64,7 +65,9 @@ def export_graphs(
         "rate": GraphSpec(file="rate.onnx", inputs=rate.inputs(), outputs=rate.outputs()),
     }
     graphs = {
-        "recommend": trace(recommend, specs["recommend"], recommend_inputs(tracing_histories(items), items)),
+        "recommend": trace(
+            recommend, specs["recommend"], recommend_inputs(tracing_histories(items), items)
+        ),
         "rate": trace(rate, specs["rate"], rate_inputs(tracing_histories(items))),
     }
     share_weights([(graphs[name], folder / spec.file) for name, spec in specs.items()])
@@ -72,7 +75,7 @@ def export_graphs(
     return ExportedGraphs(specs["recommend"], specs["rate"], top_k, parity)
 
 
-def trace(graph: nn.Module, spec: GraphSpec, inputs: dict[str, NDArray[np.generic]]) -> onnx.ModelProto:
+def trace(graph: nn.Module, spec: GraphSpec, inputs: dict[str, NDArray[Any]]) -> onnx.ModelProto:
     """Trace one graph with its batch, history and target sizes left open."""
     arguments = tuple(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs)
     dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in arguments)
@@ -136,7 +139,7 @@ def check_parity(
     items: int,
     folder: Path,
 ) -> Parity:
-    """Compare onnxruntime with torch on `examples`, seen items excluded, and on an empty history."""
+    """Compare onnxruntime with torch on `examples` and an empty history, seen items excluded."""
     histories = Histories.concatenate([examples, Histories.empty(1)])
     feeds = {"recommend": recommend_inputs(histories, items), "rate": rate_inputs(histories)}
     expected, found = {}, {}
@@ -151,8 +154,8 @@ def check_parity(
     ]
     if max(differences) > TOLERANCE or not same.all():
         raise ExportError(
-            f"The exported graphs disagree with the network: largest difference {max(differences):.2g}, "
-            f"equal top {recommend.top_k} for {same.mean():.1%} of {len(histories)} histories."
+            f"The exported graphs disagree with the network: largest difference "
+            f"{max(differences):.2g}, equal top {recommend.top_k} for {same.mean():.1%} of {len(histories)} histories."
         )
     return Parity(
         histories=len(histories),
@@ -161,7 +164,7 @@ def check_parity(
     )
 
 
-def same_ranking(expected: list[NDArray[np.generic]], found: list[NDArray[np.generic]]) -> NDArray[np.bool_]:
+def same_ranking(expected: list[NDArray[Any]], found: list[NDArray[Any]]) -> NDArray[np.bool_]:
     """bool [B]: whether two answers list the same items in the same places, ties apart."""
     items_BK, scores_BK = expected[0], expected[1]
     other_items_BK, other_scores_BK = found[0], found[1]
@@ -172,14 +175,14 @@ def same_ranking(expected: list[NDArray[np.generic]], found: list[NDArray[np.gen
     return same
 
 
-def largest_difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
+def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Largest absolute difference of two arrays; equal infinities differ by nothing."""
     with np.errstate(invalid="ignore"):
         difference = np.abs(a.astype(np.float64) - b.astype(np.float64))
     return float(np.nan_to_num(difference, nan=0.0).max(initial=0.0))
 
 
-def recommend_inputs(histories: Histories, items: int) -> dict[str, NDArray[np.generic]]:
+def recommend_inputs(histories: Histories, items: int) -> dict[str, NDArray[Any]]:
     """Inputs of recommend.onnx: everything allowed but what the histories hold."""
     return _history_inputs(histories) | {
         "excluded_items": histories.items.astype(np.int64),
@@ -189,7 +192,7 @@ def recommend_inputs(histories: Histories, items: int) -> dict[str, NDArray[np.g
     }
 
 
-def rate_inputs(histories: Histories) -> dict[str, NDArray[np.generic]]:
+def rate_inputs(histories: Histories) -> dict[str, NDArray[Any]]:
     """Inputs of rate.onnx: every history's own items, and item 0 for everybody."""
     everybody = np.arange(len(histories), dtype=np.int64)
     return _history_inputs(histories) | {
@@ -204,7 +207,7 @@ def tracing_histories(items: int) -> Histories:
     return Histories(rated, np.full(5, 3.0, np.float32), np.array([0, 3, 3, 5], np.int64))
 
 
-def _history_inputs(histories: Histories) -> dict[str, NDArray[np.generic]]:
+def _history_inputs(histories: Histories) -> dict[str, NDArray[Any]]:
     return {
         "history_items": histories.items.astype(np.int64),
         "history_ratings": histories.ratings.astype(np.float32),
@@ -214,12 +217,12 @@ def _history_inputs(histories: Histories) -> dict[str, NDArray[np.generic]]:
 
 @torch.inference_mode()
 def _run_torch(
-    graph: nn.Module, inputs: tuple[TensorSpec, ...], feed: dict[str, NDArray[np.generic]]
-) -> list[NDArray[np.generic]]:
+    graph: nn.Module, inputs: tuple[TensorSpec, ...], feed: dict[str, NDArray[Any]]
+) -> list[NDArray[Any]]:
     outputs: tuple[Tensor, ...] = graph(*(torch.from_numpy(feed[t.name]) for t in inputs))
     return [output.numpy() for output in outputs]
 
 
-def _run_onnx(path: Path, feed: dict[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+def _run_onnx(path: Path, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return [np.asarray(output) for output in session.run(None, feed)]

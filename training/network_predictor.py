@@ -23,7 +23,7 @@ class NetworkPredictor:
         scale: tuple[float, float],
         interval_multiplier: float = 1.0,
     ) -> None:
-        """`scale`: lowest and highest rating. `interval_multiplier`: spreads to an interval's end."""
+        """scale: lowest and highest rating. interval_multiplier: spreads to an interval's end."""
         self.name = name
         self.network = network
         self.scale = scale

@@ -1,4 +1,4 @@
-"""From a fitted network to a registered bundle: describe it, write it, hand it to the model store."""
+"""From a fitted network to a registered bundle: describe it, write it, hand it to the store."""
 
 from __future__ import annotations
 

@@ -59,8 +59,10 @@ def print_report(report: RunReport, console: Console) -> None:
 def _facts(report: RunReport) -> Table:
     data = report.data
     rows: Sequence[tuple[str, str]] = (
-        ("data", f"{data.source}: {data.ratings:,} ratings, {data.users:,} users, {data.items:,} items"),
-        ("protocol", f"{report.protocol}, split seed {report.split_seed}, digest {report.split_digest[:12]}"),
+        ("data", f"{data.source}: {data.ratings:,} ratings, {data.users:,} users, "
+                 f"{data.items:,} items"),
+        ("protocol", f"{report.protocol}, split seed {report.split_seed}, "
+                     f"digest {report.split_digest[:12]}"),
         ("configuration", f"{report.configuration['name']}, seed {report.seed}"),
         ("fitted", f"{report.fit_rows:,} rows to choose epoch {report.chosen_epoch}, "
                    f"then {report.refit_rows:,} rows"),

@@ -15,7 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.baselines import fit_bias, fit_ease, fit_mean, fit_pairwise, fit_popularity
+from training.baselines import (
+    fit_bias,
+    fit_ease,
+    fit_mean,
+    fit_pairwise,
+    fit_popularity,
+    refit_pairwise,
+)
 from training.baselines.ease import MAX_ITEMS
 from training.baselines.pairwise import PairwiseVAE
 from training.calibration import interval_multiplier
@@ -112,7 +119,10 @@ def run(request: Request) -> Outcome | None:
 def calibrate(fitted: Fitted, request: Request) -> float:
     """How many spreads make an interval of the configured coverage, from validation rows."""
     fold = request.split.validation
-    visible, hidden = request.ratings.histories(fold.visible), request.ratings.histories(fold.hidden)
+    visible, hidden = (
+        request.ratings.histories(fold.visible),
+        request.ratings.histories(fold.hidden),
+    )
     predicted, spread = _predictor(fitted, request, 1.0).rate_with_spread(
         visible, hidden.rows, hidden.items
     )
@@ -138,10 +148,11 @@ def fit_baselines(request: Request) -> list[Predictor]:
 
 def _fit_pairwise(request: Request) -> PairwiseVAE:
     split, seed = request.split, request.configuration.seed
-    fits_same_users = not split.protocol.startswith("users")
-    validation = split.validation.hidden if fits_same_users else None
+    validation = split.validation.hidden
     chosen = fit_pairwise(request.ratings, split.fit, validation=validation, seed=seed)
-    return refit_pairwise(chosen, request.ratings, split.refit) if fits_same_users else chosen
+    if _same_rows(split.fit, split.refit):
+        return chosen
+    return refit_pairwise(chosen, request.ratings, split.refit, seed=seed)
 
 
 def _refit(chosen: Fitted, request: Request) -> Fitted:

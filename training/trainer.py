@@ -35,7 +35,6 @@ from training.watch import EpochRecord, Watch
 MOST_LEVELS = 20
 FOLD_USERS = 256
 LAST = "last.ckpt"
-SAVE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,9 @@ class Fitted:
     interrupted: bool
 
 
-def build_network(ratings: Ratings, rows: NDArray[np.int64], configuration: Configuration) -> HybridVAE:
+def build_network(
+    ratings: Ratings, rows: NDArray[np.int64], configuration: Configuration
+) -> HybridVAE:
     """An untrained network for these rows, seeded by the configuration.
 
     Its item side starts at the bias model and at popularity: Adam's small steps would take longer
@@ -83,12 +84,13 @@ def choose(
     *,
     resume: bool = False,
     progress: bool = True,
+    save_every_s: float = 30.0,
 ) -> Fitted:
     """Fit on `rows`, follow `fold`, and return the network of the best epoch.
 
-    Checkpoints go to `folder` (best.ckpt, and last.ckpt every half minute); `resume` continues from the latter. Ctrl-C
-    ends the run with the best epoch so far and `interrupted` set. Raises TrainingDiverged on NaN
-    or Inf, the best checkpoint kept.
+    Checkpoints go to `folder`: best.ckpt, and last.ckpt every `save_every_s` or so, from which
+    `resume` continues exactly. Ctrl-C ends the run with the best epoch so far and `interrupted`
+    set. Raises TrainingDiverged on NaN or Inf, the best checkpoint kept.
     """
     learner, batches = _learner(ratings, rows, configuration, say)
     best = ModelCheckpoint(
@@ -97,7 +99,7 @@ def choose(
     )  # fmt: skip
     settings = configuration.training
     stopping = EarlyStopping(learner.monitor, mode=learner.mode, patience=settings.patience)
-    callbacks = [_Reshuffle(batches), best, stopping, _SaveLast(folder / LAST)]
+    callbacks = [_Reseed(batches), best, stopping, _SaveLast(folder / LAST, save_every_s)]
     trainer = _trainer(settings.max_epochs, callbacks, progress=progress)
     validation = FoldBatches(ratings, fold, FOLD_USERS, configuration.evaluation.liked_from)
     resumed = folder / LAST if resume and (folder / LAST).exists() else None
@@ -120,31 +122,41 @@ def refit(
 ) -> Fitted:
     """Fit anew on `rows` for exactly `epochs` epochs of the same schedules; nothing is watched."""
     learner, batches = _learner(ratings, rows, configuration, say)
-    trainer = _trainer(epochs, [_Reshuffle(batches)], progress=progress)
+    trainer = _trainer(epochs, [_Reseed(batches)], progress=progress)
     with _graceful_interrupt(trainer) as interrupt:
         trainer.fit(learner, _loader(batches))
     return _fitted(learner, trainer.current_epoch, interrupted=interrupt.is_set())
 
 
-class _Reshuffle(Callback):
-    """Tells the batches which pass they are in: order and hiding follow from (seed, epoch)."""
+class _Reseed(Callback):
+    """Makes every epoch's randomness a function of (seed, epoch), so a resumed run is exact."""
 
     def __init__(self, batches: DenoisingBatches) -> None:
         self.batches = batches
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.batches.epoch = trainer.current_epoch
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._enter(trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        # Not at the epoch's start, which Lightning does not announce after resuming.
+        self._enter(trainer.current_epoch + 1)
+
+    def _enter(self, epoch: int) -> None:
+        self.batches.epoch = epoch
+        sequence = np.random.SeedSequence((self.batches.seed, epoch))
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
 
 
 class _SaveLast(Callback):
     """Saves what `resume` goes on from, at the end of an epoch but not more often than it pays."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, every_s: float) -> None:
         self.path = path
+        self.every_s = every_s
         self.saved_at = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if time.monotonic() - self.saved_at > SAVE_EVERY_S:
+        if time.monotonic() - self.saved_at >= self.every_s:
             trainer.save_checkpoint(self.path)
             self.saved_at = time.monotonic()
 
@@ -186,13 +198,14 @@ def _trainer(epochs: int, callbacks: list[Callback], *, progress: bool) -> pl.Tr
 
 
 def _quieten() -> None:
-    """Lightning advertises, and warns of what is meant here: workers, no logger, no fold to watch."""
+    """Lightning advertises, and warns of what is meant: no workers, no logger, no fold."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
 
 
 def _loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:
-    return DataLoader(batches, batch_size=None)
+    # A generator of its own: DataLoader draws a seed from the global one at every pass.
+    return DataLoader(batches, batch_size=None, generator=torch.Generator())
 
 
 @contextmanager

@@ -81,5 +81,7 @@ class Watch:
         values = [e.figures[self.monitor] for e in self.history if self.monitor in e.figures]
         if len(values) <= PLATEAU_EPOCHS:
             return False
-        best = min if self.lower_is_better else max
-        return best(values) not in values[-PLATEAU_EPOCHS:]
+        before, lately = values[:-PLATEAU_EPOCHS], values[-PLATEAU_EPOCHS:]
+        if self.lower_is_better:
+            return min(lately) >= min(before)
+        return max(lately) <= max(before)

@@ -128,4 +128,3 @@ class RateGraph(nn.Module):
         users = self.network.users_of(history_items, history_ratings, history_offsets)
         ratings_T, spreads_T = self.network.rate(users, target_rows, target_items)
         return ratings_T.clamp(self.scale.minimum, self.scale.maximum), spreads_T
-

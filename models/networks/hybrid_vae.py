@@ -61,7 +61,8 @@ class HybridVAE(nn.Module):
     ) -> None:
         """Build an untrained network for I `items`.
 
-        levels: float32 [L], L >= 2 evenly spaced ratings, ascending. rating_mean: mean training rating.
+        levels: float32 [L], L >= 2 evenly spaced ratings, ascending. rating_mean: the mean of
+        the training ratings.
         """
         super().__init__()
         self.architecture = architecture
