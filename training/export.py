@@ -154,8 +154,9 @@ def check_parity(
     ]
     if max(differences) > TOLERANCE or not same.all():
         raise ExportError(
-            f"The exported graphs disagree with the network: largest difference "
-            f"{max(differences):.2g}, equal top {recommend.top_k} for {same.mean():.1%} of {len(histories)} histories."
+            "The exported graphs disagree with the network: largest difference "
+            f"{max(differences):.2g}, equal top {recommend.top_k} for {same.mean():.1%} of "
+            f"{len(histories)} histories."
         )
     return Parity(
         histories=len(histories),

@@ -1,0 +1,172 @@
+"""The command line of training, from ratings to a registered bundle and a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import bentoml
+import numpy as np
+import onnxruntime
+import pytest
+
+from models.bundle import open_bundle
+from training.__main__ import main
+from training.config import load_configuration
+from training.errors import ExportError
+from training.export import largest_difference, same_ranking
+from training.report import RunReport
+from training.run import MODEL
+from training.sources import SourceSettings, load_ratings
+from training.split import split_ratings
+
+DATA = "synthetic:users=200,items=90,ratings=5000,seed=2"
+SMALL = [
+    "--set=network.n_factors=8",
+    "--set=network.hidden_dims=[16]",
+    "--set=network.latent_dim=4",
+    "--set=network.dropout=0.1",
+    "--set=training.max_epochs=3",
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def report_of(folder: Path) -> RunReport:
+    return RunReport.model_validate_json((folder / "report.json").read_text())
+
+
+def test_train_registers_a_bundle_that_answers_as_the_report_says(tmp_path: Path) -> None:
+    assert main(["train", "--data", DATA, "--folder", "run", *SMALL]) == 0
+    bundle = open_bundle(Path(bentoml.models.get("usher:latest").path))
+    manifest, report = bundle.manifest, report_of(tmp_path / "run")
+    scores = report.tests[0].of(MODEL)
+    assert manifest.metrics["rmse"] == scores.rmse
+    assert set(manifest.baselines) == {"mean", "bias", "popularity", "ease"}
+    assert manifest.protocol.split_digest == report.split_digest
+    assert manifest.configuration["network"]["n_factors"] == 8
+
+    ratings = load_ratings(DATA, SourceSettings(download=False))
+    split = split_ratings(ratings, "random", 42)
+    fold = split.tests[0]
+    visible, hidden = ratings.histories(fold.visible), ratings.histories(fold.hidden)
+    predicted, spread = onnxruntime.InferenceSession(bundle.rate_graph).run(
+        None,
+        {
+            "history_items": visible.items,
+            "history_ratings": visible.ratings,
+            "history_offsets": visible.offsets,
+            "target_items": hidden.items,
+            "target_rows": hidden.rows,
+        },
+    )
+    error = predicted.astype(np.float64) - hidden.ratings
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(scores.rmse, abs=1e-5)
+    reach = manifest.calibration.multiplier * spread
+    low, high = np.clip([predicted - reach, predicted + reach], 0.5, 5)
+    inside = (low <= hidden.ratings) & (hidden.ratings <= high)
+    assert manifest.calibration.measured == pytest.approx(inside.mean(), abs=2e-3)
+
+
+def test_evaluate_prints_the_report_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", "--data", DATA, "--folder", "run", "--json", *SMALL]
+    assert main([*arguments, "--protocol", "users"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "run" / "report.json").read_text())
+    assert [test["fold"] for test in printed["tests"]] == ["test-80", "test-50"]
+    assert printed["protocol"] == "users"
+    for test in printed["tests"]:
+        mine = next(scores for scores in test["scores"] if scores["predictor"] == MODEL)
+        assert mine["mse"] == pytest.approx(mine["rmse"] ** 2)
+        assert 0 <= mine["ndcg@100"] <= 1
+
+
+def test_users_liked_reports_no_stars(tmp_path: Path) -> None:
+    arguments = ["evaluate", "--data", DATA, "--folder", "run", "--protocol", "users-liked"]
+    assert main([*arguments, *SMALL]) == 0
+    scores = report_of(tmp_path / "run").tests[0].of(MODEL)
+    assert scores.rmse is None
+    assert scores.ndcg_100 is not None
+
+
+def test_the_pairwise_network_joins_on_request(tmp_path: Path) -> None:
+    data = "synthetic:users=40,items=30,ratings=500,seed=2"
+    arguments = ["evaluate", "--data", data, "--folder", "run", "--pairwise", *SMALL]
+    assert main(arguments) == 0
+    names = [scores.predictor for scores in report_of(tmp_path / "run").tests[0].scores]
+    assert "pairwise-vae" in names or "pairwise" in names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "unproven"], "unproven"),
+        (["--set", "training.max_epochs=0"], "max_epochs"),
+        (["--data", "absent.csv"], "absent.csv"),
+        (["--data", "netflix"], "netflix"),
+        (["--data", DATA, "--protocol", "leave-one-out"], "leave-one-out"),
+        (["--data", DATA, "--protocol", "random-1234"], "1000209"),
+        (["--data", DATA, "--protocol", "official-u1"], "ml-100k"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence_with_exit_code_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--data", DATA, *arguments]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Traceback" not in told
+    assert told.startswith("usher: ")
+
+
+def test_a_run_is_resumed_only_as_it_was_started(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", "--data", DATA, "--folder", "run", *SMALL]
+    assert main(arguments) == 0
+    assert main([*arguments, "--resume", "--seed", "5"]) == 2
+    assert "another configuration" in capsys.readouterr().err
+
+
+def test_a_graph_that_answers_otherwise_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import training.export as export
+    from tests.tiny import tiny_ratings
+    from training.publish import Figures, publish
+    from training.trainer import build_network
+
+    ratings = tiny_ratings()
+    split = split_ratings(ratings, "random", 42)
+    configuration = load_configuration("proven", [option[6:] for option in SMALL])
+    network = build_network(ratings, split.fit, configuration).eval()
+    write = export.share_weights
+
+    def write_other_weights(graphs: list) -> None:  # type: ignore[type-arg]
+        write(graphs)
+        path = graphs[0][1].parent / "weights.bin"
+        content = np.fromfile(path, np.float32)
+        content[: len(content) // 2] += 0.5
+        content.tofile(path)
+
+    monkeypatch.setattr(export, "share_weights", write_other_weights)
+    with pytest.raises(ExportError, match="disagree"):
+        publish(
+            network, ratings, split, configuration, Figures({}, {}), 1.0, "x", tmp_path / "bundle"
+        )  # fmt: skip
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_rankings_are_equal_up_to_ties() -> None:
+    items = np.array([[3, 1, 2], [3, 1, 2]])
+    scores = np.array([[2.0, 1.0, 1.0], [2.0, 1.0, -np.inf]])
+    swapped = np.array([[3, 2, 1], [1, 3, 2]])
+    nearly = scores + np.array([[0, 1e-6, -1e-6], [0, 0, 0]])
+    assert same_ranking([items, scores], [items, scores]).tolist() == [True, True]
+    other = np.array([[2.0, 1.0, 1.0], [2.5, 0.5, -np.inf]])
+    assert same_ranking([items, scores], [swapped, nearly]).tolist()[0]
+    assert same_ranking([items, scores], [swapped, other]).tolist() == [True, False]
+    assert largest_difference(scores, nearly) == pytest.approx(1e-6)
