@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import bentoml
+from pydantic import ConfigDict
 
 from models.bundle import Bundle, BundleError
 from service.api import create_api
@@ -31,6 +32,12 @@ from service.tuning import TUNED, TunedService, settle_garbage_collector
 
 serving = Serving()
 """What this worker process serves; filled when it starts."""
+
+
+class Answer(Recommendations):
+    """Recommendations without examples, which BentoML's OpenAPI 3.0 schemas do not know."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("examples", None))
 
 
 @bentoml.asgi_app(Unprefixed(create_api(serving)), path="/v1")
@@ -85,7 +92,7 @@ class Usher:
         year_min: int | None = None,
         year_max: int | None = None,
         include_seen: bool = False,
-    ) -> Recommendations:
+    ) -> Answer:
         """A user's top k, for other BentoML services: the same answer as the REST route's."""
         choices = {
             "k": k,
@@ -103,8 +110,8 @@ class Usher:
             answer = await recommender.for_user(user_id, selection, key)
         except Problem as problem:
             # BentoML passes a response on as it is; an error it would log as a page of traceback
-            return cast(Recommendations, problem_response(problem))
-        return Recommendations.model_validate_json(answer.body)
+            return cast(Answer, problem_response(problem))
+        return Answer.model_validate_json(answer.body)
 
 
 def _find_bundle(settings: Settings) -> Bundle:
