@@ -1,0 +1,408 @@
+"""The cache against a real Redis that is there, gone, silent, full or talking rubbish."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from service.cache import AnswerCache, CacheState, Key, answer_key
+from service.circuit import Circuit
+from service.histories import Stamp
+from service.metrics import Metrics
+from service.redis_link import LINK_ERRORS, RedisLink
+from service.schemas import Selection
+from tests.service_fixtures import RedisServer
+
+KEY = answer_key("d" * 64, Stamp("1", "0"), Selection().canonical)
+OTHER = answer_key("d" * 64, Stamp("2", "0"), Selection().canonical)
+PATIENT_S = 10.0
+
+
+class Cook:
+    """Computes an answer for a key and counts how often; can be held back."""
+
+    def __init__(self, key: Key = KEY, answer: bytes = b'{"basis":"history"}') -> None:
+        self.key, self.answer, self.calls = key, answer, 0
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def __call__(self) -> tuple[Key, bytes]:
+        self.calls += 1
+        await self.go.wait()
+        return self.key, self.answer
+
+
+def cache_at(
+    url: str | None, timeout_s: float = PATIENT_S, failures: int = 3, rest_s: float = 60.0
+) -> tuple[AnswerCache, Metrics]:
+    metrics = Metrics(CollectorRegistry())
+    link = RedisLink(url, timeout_s, connections=8) if url else None
+    circuit = Circuit(failures, rest_s, time.monotonic)
+    return AnswerCache(link, circuit, metrics, 1000, random.Random(0)), metrics
+
+
+def reads(metrics: Metrics, outcome: str) -> float:
+    (family,) = metrics.cache_reads.collect()
+    return sum(
+        sample.value
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.labels["outcome"] == outcome
+    )
+
+
+# ---- keys
+
+canonical = st.builds(
+    Selection,
+    k=st.integers(1, 100),
+    exclude=st.lists(st.text("abc._-1", min_size=1, max_size=4), max_size=3).map(tuple),
+    genre=st.lists(st.text(max_size=4), max_size=3).map(tuple),
+    year_min=st.one_of(st.none(), st.integers(0, 2000)),
+    year_max=st.one_of(st.none(), st.integers(2000, 9999)),
+    include_seen=st.booleans(),
+)
+owners = st.one_of(st.none(), st.text("abc._-1", min_size=1, max_size=6))
+parts = st.tuples(
+    st.text("0123456789abcdef", min_size=4, max_size=4),
+    owners,
+    st.text("0a", min_size=1),
+    canonical,
+)
+
+
+def meaning(selection: Selection) -> tuple[object, ...]:
+    return (
+        selection.k,
+        frozenset(selection.exclude),
+        frozenset(selection.genre),
+        selection.year_min,
+        selection.year_max,
+        selection.include_seen,
+    )
+
+
+@given(one=parts, other=parts)
+def test_keys_are_equal_exactly_if_everything_an_answer_depends_on_is(
+    one: tuple[str, str | None, str, Selection], other: tuple[str, str | None, str, Selection]
+) -> None:
+    keys = [answer_key(d, Stamp(owner, v), s.canonical) for d, owner, v, s in (one, other)]
+    same = (*one[:3], meaning(one[3])) == (*other[:3], meaning(other[3]))
+    assert (keys[0] == keys[1]) is same
+
+
+@given(selection=canonical, seed=st.integers(0, 99))
+def test_order_and_repetition_do_not_change_a_key(selection: Selection, seed: int) -> None:
+    shuffled = random.Random(seed).sample(selection.genre, len(selection.genre))
+    again = selection.model_copy(update={"genre": (*shuffled, *selection.genre)})
+    fresh = Selection.model_validate(again.model_dump())
+    assert fresh.canonical == selection.canonical
+
+
+# ---- a Redis that works
+
+
+def test_the_second_answer_comes_from_the_cache(redis_server: RedisServer) -> None:
+    async def scene() -> None:
+        cache, _ = cache_at(redis_server.url)
+        cook = Cook()
+        assert await cache.get(KEY, cook) == (KEY, cook.answer, CacheState.MISS)
+        assert await cache.get(KEY, cook) == (KEY, cook.answer, CacheState.HIT)
+        assert cook.calls == 1
+        await cache.close()
+
+    asyncio.run(scene())
+
+
+def test_without_a_redis_the_cache_is_off() -> None:
+    async def scene() -> None:
+        cache, _ = cache_at(None)
+        cook = Cook()
+        assert await cache.get(KEY, cook) == (KEY, cook.answer, CacheState.OFF)
+        assert await cache.get(KEY, cook) == (KEY, cook.answer, CacheState.OFF)
+        assert cook.calls == 2
+
+    asyncio.run(scene())
+
+
+def test_entries_live_their_time_less_a_tenth_at_most(redis_server: RedisServer) -> None:
+    async def scene() -> None:
+        cache, _ = cache_at(redis_server.url)
+        for user in range(30):
+            key = answer_key("d", Stamp(str(user), "0"), "")
+            await cache.get(key, Cook(key))
+            left = int(redis_server.command("TTL", key.name)[1:])
+            assert 895 <= left <= 1000
+        await cache.close()
+
+    asyncio.run(scene())
+
+
+def test_an_answer_is_kept_under_the_key_it_was_made_for(redis_server: RedisServer) -> None:
+    """The history moved on between the look-up and the computation."""
+
+    async def scene() -> None:
+        cache, _ = cache_at(redis_server.url)
+        newer = answer_key("d" * 64, Stamp("1", "f00d"), Selection().canonical)
+        moved = await cache.get(KEY, Cook(newer, b"new"))
+        assert moved == (newer, b"new", CacheState.MISS)
+        assert (await cache.get(KEY, Cook(KEY, b"old"))).state is CacheState.MISS
+        assert await cache.get(newer, Cook()) == (newer, b"new", CacheState.HIT)
+        await cache.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("damage", ["another key's", "cut short", "rubbish", "empty", "a list"])
+def test_a_value_that_is_not_the_keys_own_is_a_miss(redis_server: RedisServer, damage: str) -> None:
+    async def scene() -> None:
+        cache, metrics = cache_at(redis_server.url)
+        await cache.get(KEY, Cook(KEY, b"mine"))
+        await cache.get(OTHER, Cook(OTHER, b"theirs"))
+        if damage == "another key's":
+            redis_server.command("COPY", OTHER.name, KEY.name, "REPLACE")
+        elif damage == "cut short":
+            value = redis_server.command("GET", KEY.name).split(b"\r\n", 1)[1][:-3]
+            redis_server.command("SET", KEY.name, value)
+        elif damage == "a list":
+            redis_server.command("DEL", KEY.name)
+            redis_server.command("RPUSH", KEY.name, "mine")
+        else:
+            redis_server.command("SET", KEY.name, "" if damage == "empty" else "x" * 100)
+        assert await cache.get(KEY, Cook(KEY, b"mine")) == (KEY, b"mine", CacheState.MISS)
+        assert reads(metrics, "failed" if damage == "a list" else "foreign") == 1
+        if damage != "a list":
+            assert (await cache.get(KEY, Cook())).state is CacheState.HIT
+        await cache.close()
+
+    asyncio.run(scene())
+
+
+# ---- one computation for many callers
+
+
+def test_callers_of_one_key_share_one_computation(redis_server: RedisServer) -> None:
+    async def scene() -> None:
+        cache, _ = cache_at(redis_server.url)
+        cook = Cook()
+        cook.go.clear()
+        callers = [asyncio.create_task(cache.get(KEY, cook)) for _ in range(8)]
+        other = asyncio.create_task(cache.get(OTHER, Cook(OTHER, b"theirs")))
+        assert (await other).answer == b"theirs"
+        await until(lambda: cook.calls == 1)
+        cook.go.set()
+        assert {found.answer for found in await asyncio.gather(*callers)} == {cook.answer}
+        assert cook.calls == 1
+        await cache.close()
+
+    asyncio.run(scene())
+
+
+def test_a_cancelled_leader_does_not_cancel_its_followers() -> None:
+    async def scene() -> None:
+        cache, _ = cache_at(None)
+        cook = Cook()
+        cook.go.clear()
+        leader = asyncio.create_task(cache.get(KEY, cook))
+        await until(lambda: cook.calls == 1)
+        follower = asyncio.create_task(cache.get(KEY, cook))
+        await asyncio.sleep(0)
+        leader.cancel()
+        await asyncio.gather(leader, return_exceptions=True)
+        assert leader.cancelled()
+        cook.go.set()
+        assert (await follower).answer == cook.answer
+        assert cook.calls == 1
+
+    asyncio.run(scene())
+
+
+def test_an_error_reaches_every_caller_and_is_not_kept(redis_server: RedisServer) -> None:
+    async def fail() -> tuple[Key, bytes]:
+        raise LookupError("no such item")
+
+    async def scene() -> None:
+        cache, _ = cache_at(redis_server.url)
+        outcomes = await asyncio.gather(
+            cache.get(KEY, fail), cache.get(KEY, fail), return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes] == [LookupError, LookupError]
+        assert (await cache.get(KEY, Cook())).state is CacheState.MISS
+        await cache.close()
+
+    asyncio.run(scene())
+
+
+# ---- a Redis that does not work
+
+
+def test_redis_killed_is_a_miss_and_restarted_a_hit_again(redis_server: RedisServer) -> None:
+    async def scene() -> None:
+        cache, metrics = cache_at(redis_server.url, failures=1000)
+        await asyncio.gather(*(cache.get(answer_key("d", Stamp(str(n), "0"), ""), Cook())
+                               for n in range(6)))  # fmt: skip
+        redis_server.stop()
+        assert (await cache.get(KEY, Cook())).state is CacheState.MISS
+        assert reads(metrics, "failed") == 1
+        redis_server.start()
+        assert (await cache.get(KEY, Cook())).state is CacheState.MISS
+        assert (await cache.get(KEY, Cook())).state is CacheState.HIT
+        await cache.close()
+
+    asyncio.run(scene())
+
+
+def test_a_full_redis_still_serves_what_it_holds(redis_server: RedisServer) -> None:
+    async def scene() -> None:
+        cache, _ = cache_at(redis_server.url, failures=1)
+        await cache.get(KEY, Cook())
+        redis_server.command("CONFIG", "SET", "maxmemory", "1")
+        assert (await cache.get(OTHER, Cook(OTHER))).state is CacheState.MISS
+        assert (await cache.get(OTHER, Cook(OTHER))).state is CacheState.MISS
+        assert (await cache.get(KEY, Cook())).state is CacheState.HIT
+        await cache.close()
+
+    asyncio.run(scene())
+
+
+def test_a_silent_redis_costs_its_timeout_and_then_nothing() -> None:
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def scene() -> None:
+        async with server(never) as url:
+            cache, metrics = cache_at(url, timeout_s=0.02, failures=3)
+            for _ in range(5):
+                assert (await cache.get(KEY, Cook())).state is CacheState.MISS
+            # read 1 and write 1 time out, read 2 is the third failure; then Redis is left alone
+            assert reads(metrics, "failed") == 2
+            assert reads(metrics, "rested") == 3
+            await cache.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"HTTP/1.1 200 OK\r\n\r\n", b"\x00\xff\x00", b"$3\r\nabc\r\n", b"-ERR no\r\n", b":1\r\n", b""],
+)
+def test_rubbish_is_a_miss(reply: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            writer.write(reply)
+            await writer.drain()
+            if not reply:
+                return
+
+    async def scene() -> None:
+        async with server(talk) as url:
+            cache, _ = cache_at(url, timeout_s=0.5, failures=1000)
+            for _ in range(3):
+                found = await cache.get(KEY, Cook())
+                assert found == (KEY, Cook().answer, CacheState.MISS)
+            await cache.close()
+
+    asyncio.run(scene())
+
+
+def test_a_late_reply_reaches_nobody(redis_server: RedisServer) -> None:
+    """A command is cancelled while its reply is on the way; the next caller gets its own."""
+
+    async def scene() -> None:
+        link = RedisLink(redis_server.url, PATIENT_S, connections=1)
+        await link.ask("SET", "mine", "m")
+        await link.ask("SET", "theirs", "t")
+        for _ in range(20):
+            asking = asyncio.create_task(link.ask("GET", "theirs"))
+            await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            assert await link.ask("GET", "mine") == b"m"
+        await link.close()
+
+    asyncio.run(scene())
+
+
+def test_beyond_its_connections_a_link_refuses_at_once() -> None:
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def scene() -> None:
+        async with server(never) as url:
+            link = RedisLink(url, 0.2, connections=2)
+            asked = [asyncio.create_task(link.ask("GET", "a")) for _ in range(2)]
+            await asyncio.sleep(0)
+            with pytest.raises(LINK_ERRORS, match="every connection"):
+                await link.ask("GET", "b")
+            for outcome in await asyncio.gather(*asked, return_exceptions=True):
+                assert isinstance(outcome, LINK_ERRORS)
+            with pytest.raises(TimeoutError):  # there is room again
+                await link.ask("GET", "c")
+
+    asyncio.run(scene())
+
+
+# ---- the circuit breaker
+
+
+def test_the_circuit_opens_rests_and_tries_with_one_caller() -> None:
+    now = [0.0]
+    circuit = Circuit(failures=2, rest_s=10, clock=lambda: now[0])
+    circuit.failed()
+    circuit.succeeded()
+    circuit.failed()
+    assert circuit.admits(), "failures with a success between them are not in a row"
+    circuit.failed()
+    assert not circuit.admits()
+    now[0] = 10.0
+    assert circuit.admits()
+    assert not circuit.admits(), "only one caller tries"
+    circuit.failed()
+    now[0] = 19.9
+    assert not circuit.admits()
+    now[0] = 20.0
+    assert circuit.admits()
+    circuit.released()
+    assert circuit.admits(), "the one who tried has left; the next may"
+    circuit.succeeded()
+    assert circuit.admits()
+    assert circuit.admits()
+
+
+# ---- parts
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Give the loop turns until a condition holds."""
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def server(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A TCP server that talks as told, at a redis:// URL."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await talk(reader, writer)
+        except ConnectionError:
+            pass  # the cache hung up, as it should
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    try:
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        listening.close()
