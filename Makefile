@@ -56,7 +56,7 @@ lint: $(INSTALLED)  ## Check style, types and the direction of imports
 
 bench: $(INSTALLED)  ## Measure the live service over HTTP on this machine
 	$(train_if_no_model)
-	@$(PY) -m tests.benchmarks.http $(ARGS)
+	@$(PY) -m tests.benchmarks.serving $(ARGS)
 
 bento: $(INSTALLED)  ## Package the service and its newest model as a Bento
 	$(train_if_no_model)

@@ -13,9 +13,9 @@ from models.bundle import Bundle
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_http_measures_hits_and_misses(bundle: Bundle) -> None:
+def test_serving_measures_hits_and_misses(bundle: Bundle) -> None:
     answer = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.http", "--seconds", "0.2"],
+        [sys.executable, "-m", "tests.benchmarks.serving", "--seconds", "0.2"],
         cwd=ROOT,
         env=os.environ | {"USHER_MODEL": str(bundle.path)},
         capture_output=True,

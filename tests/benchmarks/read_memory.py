@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 PROJECT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(PROJECT)  # instead of this folder, whose names are not modules to import
+sys.path[0] = str(PROJECT)  # run as a file, as a module, from any folder
 
 from training.ratings import Ratings  # noqa: E402
 from training.sources import SourceSettings, load_ratings  # noqa: E402
