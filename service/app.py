@@ -28,7 +28,13 @@ from service.metrics import Metrics
 from service.schemas import Recommendations
 from service.serving import Serving, open_recommender
 from service.settings import Settings, read_settings
-from service.tuning import TUNED, TunedService, settle_garbage_collector
+from service.tuning import (
+    TUNED,
+    TunedService,
+    name_own_counts_folder,
+    settle_garbage_collector,
+    sweep_counts_folders,
+)
 
 serving = Serving()
 """What this worker process serves; filled when it starts."""
@@ -54,6 +60,7 @@ class Usher:
             check_graphs(_find_bundle(read_settings()).manifest)
         except (BundleError, ServiceError) as error:
             sys.exit(f"Usher does not start. {error}")
+        sweep_counts_folders()
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def open(self) -> None:
@@ -122,3 +129,4 @@ def _find_bundle(settings: Settings) -> Bundle:
 
 _service: Any = Usher  # what the decorators have made of the class
 _service.add_asgi_middleware(Gateway, serving=serving)
+name_own_counts_folder()

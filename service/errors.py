@@ -126,6 +126,17 @@ class MethodNotAllowed(Problem):
         return self.allow
 
 
+class BodyTooSlow(Problem):
+    """The body did not come in time."""
+
+    status, kind, title = 408, "body-too-slow", "The body did not come in time"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The connection ends here, the rest of the body unread."""
+        return {"Connection": "close"}
+
+
 class BodyTooLarge(Problem):
     """More than a request may carry."""
 

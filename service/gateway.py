@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import PROBLEM_JSON, BodyTooLarge, InternalError, Problem, TimedOut
+from service.errors import PROBLEM_JSON, BodyTooLarge, BodyTooSlow, InternalError, Problem, TimedOut
 from service.serving import Serving
 
 MAX_BODY = 1_000_000
@@ -53,16 +53,22 @@ class Gateway:
             return
         started = time.perf_counter()
         response = _Response(send)
+        arrived = False
         settings = self._serving.settings
+        limit_s = settings.request_timeout_s if settings else None
         try:
-            async with asyncio.timeout(settings.request_timeout_s if settings else None):
+            async with asyncio.timeout(limit_s):
                 if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
                     receive = await _bounded_body(scope, receive)
+                arrived = True
                 await self._app(scope, receive, response.send)
         except Problem as problem:
             await response.refuse(problem)
         except TimeoutError:
-            await response.refuse(TimedOut("The request took longer than it may."))
+            late = TimedOut if arrived else BodyTooSlow
+            await response.refuse(
+                late(f"A request may take {limit_s} s, and this one took longer.")
+            )
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             await response.refuse(InternalError("The service made a mistake; its log has more."))

@@ -5,14 +5,23 @@ request alive until they expire, for full garbage collections to walk. The gatew
 that costs nothing once the request has ended, so BentoML's is taken out. Its metrics keep a time
 series for every address, that is for every user; `service.metrics` has bounded ones instead. Its
 access log and traces are off.
+
+Workers share their counts through a folder that BentoML empties when a service starts, one for
+all services of a BENTOML_HOME; here each service has its own.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import bentoml
+import psutil
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.applications import Starlette
 
@@ -41,3 +50,20 @@ def settle_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
+
+
+def name_own_counts_folder() -> None:
+    """Have BentoML use a folder of this process, should it come to supervise workers."""
+    BentoMLContainer.prometheus_multiproc_dir.set(str(_counts_folders() / str(os.getpid())))
+
+
+def sweep_counts_folders() -> None:
+    """Remove the folders of services that were killed, and this one's when it ends."""
+    for folder in _counts_folders().glob("*"):
+        if folder.name.isdigit() and not psutil.pid_exists(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
+    atexit.register(shutil.rmtree, _counts_folders() / str(os.getpid()), ignore_errors=True)
+
+
+def _counts_folders() -> Path:
+    return Path(BentoMLContainer.bentoml_home.get()) / "usher-counts"

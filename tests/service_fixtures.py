@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -148,6 +149,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of torch
         return tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def bentoml_service() -> Any:
+    """The service as BentoML sees it, imported here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # BentoML's import warns of BentoML
+        from service.app import Usher
+    return Usher
 
 
 @pytest.fixture

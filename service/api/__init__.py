@@ -6,7 +6,10 @@ bounds. Every route gets the recommender from `Serving`, once, and hands it what
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +24,7 @@ from service.errors import (
     NotFound,
     Problem,
 )
+from service.schemas import ProblemDocument
 from service.serving import Serving
 
 DESCRIPTION = """Recommendations and predicted ratings from a model that reads a user's history.
@@ -30,9 +34,24 @@ A user is a history of ratings. A user nobody knows, and an empty history, get a
 to 3 decimals."""
 
 
+class Api(FastAPI):
+    """FastAPI, which describes problem documents besides what its routes take and give."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document of /v1/openapi.json; made once."""
+        made = self.openapi_schema is not None
+        document = super().openapi()
+        if not made:
+            _, problems = models_json_schema(
+                [(ProblemDocument, "serialization")], ref_template="#/components/schemas/{model}"
+            )
+            document["components"]["schemas"] |= problems["$defs"]
+        return document
+
+
 def create_api(serving: Serving) -> FastAPI:
     """The application; it may be made long before `serving` has a recommender."""
-    api = FastAPI(
+    api = Api(
         title="Usher",
         version="1",
         description=DESCRIPTION,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +18,7 @@ from service.schemas import (
 )
 from service.serving import Serving
 
+UserId = Annotated[Id, Path(description="Any id; nobody need know it.", examples=["1"])]
 CACHED: dict[int | str, dict[str, Any]] = {
     200: {"headers": CACHE_HEADER},
     304: {"description": "The answer is the one named in If-None-Match."},
@@ -34,7 +35,7 @@ def add_routes(api: FastAPI, serving: Serving) -> None:
         summary="A user's top k",
     )
     async def recommend(
-        request: Request, user_id: Id, selection: Annotated[Selection, Query()]
+        request: Request, user_id: UserId, selection: Annotated[Selection, Query()]
     ) -> Response:
         recommender = serving.current()
         key = await recommender.key_of(user_id, selection)

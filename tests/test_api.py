@@ -1,0 +1,408 @@
+"""The REST API over HTTP: what it answers, and that its numbers are the graphs' numbers.
+
+The oracle is a session of the test's own, fed by hand, and numpy.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import numpy as np
+import onnxruntime as ort
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from models.bundle import Bundle
+from models.histories import Histories
+from service.api.parsing import read_selection
+from service.errors import InvalidRequest
+from service.schemas import (
+    ManyRecommendations,
+    ModelCard,
+    Predictions,
+    ProblemDocument,
+    Recommendations,
+    Selection,
+)
+from tests.service_fixtures import Service
+
+TOLERANCE = 0.0011  # 0.001 between batches of different sizes, and the rounding
+
+
+@pytest.fixture
+def client(service: Service) -> httpx.Client:
+    return service.client
+
+
+def session(bundle: Bundle, graph: str) -> ort.InferenceSession:
+    path = bundle.recommend_graph if graph == "recommend" else bundle.rate_graph
+    return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def history_feed(history: Histories) -> dict[str, NDArray[Any]]:
+    return {
+        "history_items": history.items,
+        "history_ratings": history.ratings,
+        "history_offsets": history.offsets,
+    }
+
+
+def rate_by_hand(
+    bundle: Bundle, history: Histories, items: list[int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Predicted ratings and spreads of items for one history."""
+    feed = history_feed(history) | {
+        "target_items": np.array(items, np.int64),
+        "target_rows": np.zeros(len(items), np.int64),
+    }
+    ratings, spreads = session(bundle, "rate").run(["ratings", "spreads"], feed)
+    return ratings, spreads
+
+
+def assert_interval(bundle: Bundle, answered: Any, rating: float, spread: float) -> None:
+    calibration, scale = bundle.manifest.calibration, bundle.manifest.rating_scale
+    low, high = rating - calibration.multiplier * spread, rating + calibration.multiplier * spread
+    assert answered["low"] == pytest.approx(max(low, scale.minimum), abs=TOLERANCE)
+    assert answered["high"] == pytest.approx(min(high, scale.maximum), abs=TOLERANCE)
+    assert answered["coverage"] == pytest.approx(calibration.coverage)
+
+
+def problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    assert response.status_code == status, response.text
+    document: dict[str, Any] = response.json()
+    ProblemDocument.model_validate(document)
+    assert document["status"] == status
+    return document
+
+
+# ---- recommendations
+
+
+def test_recommendations_are_the_graphs(client: httpx.Client, bundle: Bundle) -> None:
+    user_id = bundle.users.ids[7].decode()
+    history = bundle.users.histories.take([7])
+    feed = history_feed(history) | {
+        "excluded_items": history.items,
+        "excluded_offsets": history.offsets,
+        "filters": np.ones((1, len(bundle.catalog)), np.bool_),
+        "filter_rows": np.zeros(1, np.int64),
+    }
+    graph = session(bundle, "recommend")
+    items, scores, ratings, spreads = (
+        output[0] for output in graph.run(["items", "scores", "ratings", "spreads"], feed)
+    )
+    answer = client.get(f"/v1/users/{user_id}/recommendations", params={"k": 20}).json()
+    Recommendations.model_validate(answer)
+    assert (answer["user_id"], answer["basis"]) == (user_id, "history")
+    assert answer["model"] == {"version": "tiny", "digest": bundle.digest}
+    assert "shortfall" not in answer
+    assert [item["item_id"] for item in answer["items"]] == [
+        bundle.catalog.ids[index] for index in items[:20]
+    ]
+    for item, index, score, rating, spread in zip(
+        answer["items"], items, scores, ratings, spreads, strict=False
+    ):
+        assert item["title"] == bundle.catalog.titles[index]
+        assert item["year"] == (int(bundle.catalog.years[index]) or None)
+        assert item["genres"] == bundle.catalog.genres_of(index)
+        assert item["preference_score"] == pytest.approx(score, abs=TOLERANCE)
+        assert item["predicted_rating"] == pytest.approx(rating, abs=TOLERANCE)
+        assert item["preference_score"] == round(item["preference_score"], 3)
+        assert "rating" not in item
+        assert_interval(bundle, item["interval"], rating, spread)
+
+
+def test_ten_items_unless_asked_otherwise(client: httpx.Client) -> None:
+    assert len(client.get("/v1/users/1/recommendations").json()["items"]) == 10
+    assert len(client.get("/v1/users/1/recommendations?k=1").json()["items"]) == 1
+    assert len(client.get("/v1/users/1/recommendations?k=&genre=").json()["items"]) == 10
+
+
+def test_an_unknown_user_gets_a_cold_start(client: httpx.Client) -> None:
+    one = client.get("/v1/users/nobody.knows-me_1/recommendations")
+    other = client.get("/v1/users/a-very-long-id-that-no-user-of-the-bundle-has/recommendations")
+    assert one.status_code == 200
+    assert one.json()["basis"] == "cold_start"
+    assert one.json()["user_id"] == "nobody.knows-me_1"
+    assert other.json()["user_id"].startswith("a-very-long-id")
+    assert other.headers["X-Cache"] == "hit", "empty histories share one entry"
+    assert one.headers["ETag"] == other.headers["ETag"]
+    assert one.json()["items"] == other.json()["items"]
+
+
+def test_filters_work_together_and_say_what_they_left(client: httpx.Client, bundle: Bundle) -> None:
+    catalog = bundle.catalog
+    parameters = {"k": "100", "genre": ["Comedy", "Drama"], "year_min": "1990", "year_max": "2005"}
+    answer = client.get("/v1/users/3/recommendations", params=parameters).json()
+    fitting = {
+        catalog.ids[index]
+        for index in range(len(catalog))
+        if {"Comedy", "Drama"} & set(catalog.genres_of(index))
+        and 1990 <= catalog.years[index] <= 2005
+    }
+    items, _ = bundle.users.history_of("3").of(0)
+    seen = {catalog.ids[index] for index in items}
+    assert seen & fitting, "the test would not see a filter that forgets what was rated"
+    assert {item["item_id"] for item in answer["items"]} == fitting - seen
+    assert answer["shortfall"]["requested"] == 100
+    assert answer["shortfall"]["returned"] == len(fitting - seen)
+
+
+def test_excluded_items_make_room_for_the_next(client: httpx.Client) -> None:
+    before = client.get("/v1/users/1/recommendations?k=5").json()["items"]
+    first, third = before[0]["item_id"], before[2]["item_id"]
+    after = client.get(f"/v1/users/1/recommendations?k=3&exclude={first}&exclude={third}").json()
+    assert [item["item_id"] for item in after["items"]] == [before[n]["item_id"] for n in (1, 3, 4)]
+
+
+def test_rated_items_may_come_with_their_rating_and_a_prediction_without_it(
+    client: httpx.Client, bundle: Bundle
+) -> None:
+    answer = client.get("/v1/users/2/recommendations?k=100&include_seen=true").json()
+    items, ratings = bundle.users.history_of("2").of(0)
+    own = dict(zip(items.tolist(), ratings.tolist(), strict=True))
+    answered = {bundle.catalog.index_by_id[item["item_id"]]: item for item in answer["items"]}
+    assert set(own) & set(answered)
+    for index, item in answered.items():
+        assert item.get("rating") == own.get(index)
+        rating, spread = rate_by_hand(bundle, without(bundle.users.history_of("2"), index), [index])
+        assert item["predicted_rating"] == pytest.approx(rating[0], abs=TOLERANCE)
+        assert_interval(bundle, item["interval"], rating[0], spread[0])
+
+
+def without(history: Histories, index: int) -> Histories:
+    kept = np.array([item != index for item in history.items])
+    items = history.items[kept]
+    return Histories(items, history.ratings[kept], np.array([0, len(items)], np.int64))
+
+
+def test_given_ratings_get_a_stored_users_answer(client: httpx.Client, bundle: Bundle) -> None:
+    items, ratings = bundle.users.history_of("5").of(0)
+    given_ratings = [
+        {"item_id": bundle.catalog.ids[item], "rating": float(rating), "rated_at": 1_600_000_000}
+        for item, rating in zip(items, ratings, strict=True)
+    ]
+    given_ratings.reverse()
+    stored = client.get("/v1/users/5/recommendations?k=7&genre=Drama").json()
+    body = {"ratings": given_ratings, "k": 7, "genre": ["Drama"]}
+    given_answer = client.post("/v1/recommendations", json=body)
+    assert given_answer.headers["X-Cache"] == "off"
+    assert given_answer.json()["user_id"] is None
+    assert_same_answers(given_answer.json(), stored)
+    nothing = client.post("/v1/recommendations", json={"ratings": []}).json()
+    assert nothing["basis"] == "cold_start"
+
+
+def assert_same_answers(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one["basis"] == other["basis"]
+    assert [item["item_id"] for item in one["items"]] == [
+        item["item_id"] for item in other["items"]
+    ]
+    for item, twin in zip(one["items"], other["items"], strict=True):
+        for number in ("preference_score", "predicted_rating"):
+            assert item[number] == pytest.approx(twin[number], abs=TOLERANCE)
+
+
+def test_many_users_get_each_their_own(client: httpx.Client, bundle: Bundle) -> None:
+    user_ids = [user_id.decode() for user_id in bundle.users.ids[:40]] + ["nobody", "1"]
+    answers = client.post("/v1/recommendations", json={"user_ids": user_ids, "k": 4}).json()
+    ManyRecommendations.model_validate(answers)
+    assert [answer["user_id"] for answer in answers["answers"]] == user_ids
+    for answer in answers["answers"]:
+        alone = client.get(f"/v1/users/{answer['user_id']}/recommendations?k=4").json()
+        assert_same_answers(answer, alone)
+
+
+# ---- predictions
+
+
+def test_predictions_are_the_graphs_and_leave_the_users_own_out(
+    client: httpx.Client, bundle: Bundle
+) -> None:
+    history = bundle.users.history_of("9")
+    own = dict(zip(history.items.tolist(), history.ratings.tolist(), strict=True))
+    asked = [*list(own)[:3], *[i for i in range(len(bundle.catalog)) if i not in own][:3]]
+    asked = [asked[n] for n in (3, 0, 4, 1, 1, 5, 2)]
+    item_ids = [bundle.catalog.ids[index] for index in asked]
+    answer = client.post("/v1/predictions", json={"user_id": "9", "item_ids": item_ids}).json()
+    Predictions.model_validate(answer)
+    assert [item["item_id"] for item in answer["items"]] == item_ids
+    for item, index in zip(answer["items"], asked, strict=True):
+        rating, spread = rate_by_hand(bundle, without(history, index), [index])
+        assert item["rating"] == own.get(index)
+        assert item["predicted_rating"] == pytest.approx(rating[0], abs=TOLERANCE)
+        assert_interval(bundle, item["interval"], rating[0], spread[0])
+
+
+def test_predictions_for_given_ratings_and_for_nobody(client: httpx.Client, bundle: Bundle) -> None:
+    ids = bundle.catalog.ids
+    body = {"ratings": [{"item_id": ids[4], "rating": 5}], "item_ids": [ids[4], ids[5]]}
+    answer = client.post("/v1/predictions", json=body).json()
+    assert (answer["user_id"], answer["basis"]) == (None, "history")
+    assert [item["rating"] for item in answer["items"]] == [5.0, None]
+    nobody = client.post("/v1/predictions", json={"user_id": "nobody", "item_ids": [ids[4]]}).json()
+    assert nobody["basis"] == "cold_start"
+    left_out = answer["items"][0]["predicted_rating"]
+    assert left_out == pytest.approx(nobody["items"][0]["predicted_rating"], abs=TOLERANCE)
+
+
+# ---- the model, the document
+
+
+def test_the_model_tells_how_good_it_is(client: httpx.Client, bundle: Bundle) -> None:
+    card = client.get("/v1/model").json()
+    ModelCard.model_validate(card)
+    assert card["digest"] == bundle.digest
+    assert card["metrics"] == bundle.manifest.metrics
+    assert card["baselines"] == bundle.manifest.baselines
+    assert card["configuration"] == bundle.manifest.configuration
+    assert card["providers"] == {"configured": ["cpu"], "in_use": ["cpu"]}
+    assert (card["users"], card["items"]) == (len(bundle.users), len(bundle.catalog))
+
+
+def test_the_document_is_openapi_3_1_with_examples(client: httpx.Client) -> None:
+    document = client.get("/v1/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    get = document["paths"]["/v1/users/{user_id}/recommendations"]["get"]
+    query = {p["name"] for p in get["parameters"] if p["in"] == "query"}
+    assert query == set(Selection.model_fields)
+    assert set(document["paths"]) == {
+        "/v1/users/{user_id}/recommendations",
+        "/v1/recommendations",
+        "/v1/predictions",
+        "/v1/model",
+    }
+    schemas = document["components"]["schemas"]
+    for name in ("RecommendationRequest", "PredictionRequest", "ProblemDocument"):
+        assert schemas[name]["examples"], name
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert "422" not in operation["responses"], "FastAPI's own shape of errors is not ours"
+            assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+
+def test_the_documents_references_lead_somewhere(client: httpx.Client) -> None:
+    text = client.get("/v1/openapi.json").text
+    schemas = json.loads(text)["components"]["schemas"]
+    references = [part.split('"', 1)[0] for part in text.split("#/components/schemas/")[1:]]
+    assert references
+    assert set(references) <= set(schemas)
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("k=0", "query k"),
+        ("k=101", "query k"),
+        ("k=ten", "query k"),
+        ("k=1&k=2", "query k"),
+        ("k=" + "9" * 5000, "query k"),
+        ("genre=Knitting", "Knitting"),
+        ("exclude=no-such-item", "no-such-item"),
+        ("exclude=a%20b", "query exclude 0"),
+        ("year_min=MCMXC", "query year_min"),
+        ("year_min=2000&year_max=1990", "year_min is later"),
+        ("include_seen=perhaps", "query include_seen"),
+        ("gener=Comedy", "query gener: there is no such parameter"),
+        ("k=5&limit=3", "query limit"),
+    ],
+)
+def test_a_bad_parameter_is_named(client: httpx.Client, query: str, told: str) -> None:
+    document = problem(client.get(f"/v1/users/1/recommendations?{query}"), 422)
+    assert told in document["detail"]
+    assert len(document["detail"]) < 500
+
+
+@pytest.mark.parametrize("user_id", ["x" * 300, "a b", "ü", "a:b", "%00"])
+def test_an_impossible_id_is_refused(client: httpx.Client, user_id: str) -> None:
+    document = problem(client.get(f"/v1/users/{user_id}/recommendations"), 422)
+    assert "A-Za-z0-9._-" in document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("recommendations", {}, "give either ratings or user_ids"),
+        ("recommendations", {"ratings": [], "user_ids": ["1"]}, "either ratings or user_ids"),
+        ("recommendations", {"ratings": [], "k": "ten"}, "body k"),
+        ("recommendations", {"ratings": [], "k": "10"}, "body k"),
+        ("recommendations", {"ratings": [], "k": 101}, "body k"),
+        ("recommendations", {"ratings": [], "kk": 1}, "body kk"),
+        ("recommendations", {"ratings": [{"item_id": "1", "rating": "4"}]}, "body ratings 0"),
+        ("recommendations", {"ratings": [{"item_id": "1", "rating": 5.5}]}, "0.5 to 5"),
+        ("recommendations", {"ratings": [{"item_id": "1", "rating": 4}] * 2}, "rated twice"),
+        ("recommendations", {"ratings": [{"item_id": "zzz", "rating": 4}]}, "no item zzz"),
+        ("recommendations", {"user_ids": []}, "body user_ids"),
+        ("recommendations", {"user_ids": ["1"] * 101}, "body user_ids"),
+        ("recommendations", {"user_ids": ["x" * 300]}, "body user_ids 0"),
+        ("predictions", {"user_id": "1", "item_ids": ["zzz", "1", "yyy"]}, "no item yyy, zzz"),
+        ("predictions", {"user_id": "1", "item_ids": []}, "body item_ids"),
+        ("predictions", {"item_ids": ["1"]}, "give either user_id or ratings"),
+        ("predictions", [1], "body"),
+    ],
+)
+def test_a_bad_body_is_named(client: httpx.Client, path: str, body: object, told: str) -> None:
+    document = problem(client.post(f"/v1/{path}", json=body), 422)
+    assert told in document["detail"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"ratings": [}'])
+def test_what_is_not_json_is_malformed(client: httpx.Client, body: bytes) -> None:
+    problem(client.post("/v1/recommendations", content=body), 400)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_numbers_that_are_none_are_refused(client: httpx.Client, number: str) -> None:
+    body = f'{{"ratings": [{{"item_id": "1", "rating": {number}}}]}}'
+    response = client.post("/v1/recommendations", content=body)
+    assert response.status_code in (400, 422)
+    problem(response, response.status_code)
+
+
+def test_addresses_and_methods_there_are_not(client: httpx.Client) -> None:
+    problem(client.get("/v1/nothing"), 404)
+    problem(client.get("/v1/users/1/recommendations/"), 404)
+    problem(client.get("/v1/users//recommendations"), 404)
+    wrong = client.delete("/v1/users/1/recommendations")
+    problem(wrong, 405)
+    assert wrong.headers["Allow"] == "GET"
+    assert "no parameters" in problem(client.get("/v1/model?x=1"), 422)["detail"]
+
+
+# ---- the parser is what the document says
+
+
+values = st.sampled_from(["1", "0", "100", "101", "-1", "true", "no", "1990", "Drama", "a", "é"])
+names = st.sampled_from([*Selection.model_fields, "genre", "exclude", "other"])
+
+
+@given(pairs=st.lists(st.tuples(names, values), max_size=5))
+def test_a_query_is_read_as_its_model_reads_it(pairs: list[tuple[str, str]]) -> None:
+    """pydantic on the plain values is the oracle; repeating a single value is refused besides."""
+    plain: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in ("genre", "exclude"):
+            plain.setdefault(name, []).append(value)
+        else:
+            plain[name] = value
+    single = [name for name, _ in pairs if name not in ("genre", "exclude")]
+    try:
+        expected = TypeAdapter(Selection).validate_python(plain)
+    except ValueError:
+        expected = None
+    query = urlencode(pairs).encode()
+    if expected is None or len(set(single)) < len(single):
+        with pytest.raises(InvalidRequest):
+            read_selection(query)
+    else:
+        assert read_selection(query) == expected
