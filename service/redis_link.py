@@ -45,7 +45,9 @@ class RedisLink:
                 if not connection.is_connected:
                     await connection.connect()  # type: ignore[no-untyped-call]
                 await connection.send_command(*command, check_health=False)
-                reply = await connection.read_response(disable_decoding=True)
+                reply = await connection.read_response(
+                    disable_decoding=True, disconnect_on_error=False
+                )
         except ResponseError:  # a whole reply, if an unwelcome one: the connection is good
             self._idle.append(connection)
             raise
