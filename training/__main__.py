@@ -1,4 +1,5 @@
-"""The command line of training: `python -m training train|evaluate --help`. The only wiring.
+"""The command line of training: `python -m training train|evaluate|accuracy --help`. The only
+wiring.
 
 Exit codes: 0 done, 2 something a person can put right (told in one sentence), 130 interrupted.
 """
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -31,6 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 DEFAULT_DATA = "ml-latest-small"
 STAND_IN = "synthetic"
 STATE = Path(".usher")
+RECORD = Path("results/accuracy.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,9 +104,30 @@ def evaluate(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _output() -> Console:
+def accuracy(options: argparse.Namespace, console: Console) -> int:
+    """Measure models and peers on the same rows; what is measured already is only shown."""
+    from training.accuracy.command import Job, measure
+    from training.accuracy.plan import planned
+    from training.accuracy.record import Record
+    from training.accuracy.table import accuracy_table
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    cells, record = planned(options.only), Record(options.record)
+    job = Job(
+        cells, record, STATE, SourceSettings.from_environment(os.environ), say,
+        again=options.again, keep_older=options.keep_older,
+    )  # fmt: skip
+    measure(job)
+    shown = [row for row in record.read().rows if row.cell in cells]
+    _output(width=140).print(accuracy_table(shown))
+    return 0
+
+
+def _output(width: int = 120) -> Console:
     """Standard output; wide enough for the table where there is no terminal to ask."""
-    return Console() if sys.stdout.isatty() else Console(width=120)
+    return Console() if sys.stdout.isatty() else Console(width=width)
 
 
 def _request(options: argparse.Namespace, console: Console) -> Request:
@@ -185,7 +208,24 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["evaluate"].add_argument(
         "--json", action="store_true", help="print the report as JSON"
     )
+    _add_accuracy(commands)
     return parser
+
+
+def _add_accuracy(commands: Any) -> None:
+    text = "measure models, baselines and peers on the same rows and print one table"
+    sub = commands.add_parser("accuracy", help=text, description=text.capitalize() + ".")
+    sub.set_defaults(command=accuracy)
+    sub.add_argument(
+        "--only", type=lambda patterns: patterns.replace(",", " ").split(), default=[],
+        help="a part: patterns such as ml-1m, best, ml-1m:best, ml-1m:users:ease",
+    )  # fmt: skip
+    sub.add_argument("--record", type=Path, default=RECORD, help=f"where rows go ({RECORD})")
+    sub.add_argument("--again", action="store_true", help="measure what is measured already")
+    sub.add_argument(
+        "--keep-older", action="store_true",
+        help="let rows stand that other code or settings have made",
+    )  # fmt: skip
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,141 @@
+"""The blend: members' predicted ratings, weighted on validation. Measured, never served.
+
+One of its members knows users by who they are, so it cannot answer for a history in a request
+(DESIGN section 3). Weights are those of a non-negative least-squares fit with a small ridge penalty
+towards equal shares, on deviations from the mean of the validation ratings: predictions of two good
+members are nearly equal, and without the ridge their weights would be decided by noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from models.histories import Histories
+from training.accuracy.bench import Bench, Measured
+from training.accuracy.kept import Kept, read_kept
+from training.accuracy.plan import Cell
+from training.errors import TrainingError
+from training.metrics import Floats
+
+MEMBERS = ("myfm", "best", "ensemble")
+NEEDED = ("myfm", "best")
+RIDGE = 1e-3
+
+
+class MembersMissing(TrainingError):
+    """A blend needs predictions that were not measured here."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """centre: the mean validation rating. weights: float64 [M], none negative."""
+
+    centre: float
+    weights: Floats
+
+    def of(self, ratings_MT: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [T]: the blended ratings of M members' ratings [M, T]."""
+        deviations = ratings_MT.astype(np.float64) - self.centre
+        return np.asarray(self.centre + self.weights @ deviations, np.float32)
+
+
+def fit_blend(ratings_MT: NDArray[np.float32], actual_T: NDArray[np.float32]) -> Blend:
+    """Weights that minimise the squared error plus RIDGE x rows x variance x |w - 1/M|^2."""
+    members, rows = ratings_MT.shape
+    centre = float(actual_T.mean(dtype=np.float64))
+    deviations_TM = ratings_MT.T.astype(np.float64) - centre
+    penalty = np.sqrt(RIDGE * rows * deviations_TM.var()) * np.eye(members)
+    left = np.vstack([deviations_TM, penalty])
+    right = np.concatenate([actual_T - centre, penalty.sum(1) / members])
+    weights, _ = nnls(left, right)
+    return Blend(centre, weights)
+
+
+def measure_blend(bench: Bench) -> Measured:
+    """Blend what the members of the same seed predicted, with weights fitted on validation."""
+    members = _members(bench)
+    hidden = bench.ratings.histories(bench.split.validation.hidden)
+    blend = fit_blend(np.stack([kept.validation for kept in members.values()]), hidden.ratings)
+    predictors = [
+        _Blended(rated, bench.ratings.histories(fold.hidden))
+        for fold, rated in zip(
+            bench.split.tests, _blended(blend, list(members.values())), strict=True
+        )
+    ]
+    scores = bench.score_tests(predictors, ranking=False)
+    seconds = sum(kept.train_seconds for kept in members.values())
+    weights = dict(zip(members, np.round(blend.weights, 4).tolist(), strict=True))
+    return Measured(scores, None, seconds, {"weights": weights})
+
+
+def _blended(blend: Blend, members: Sequence[Kept]) -> list[NDArray[np.float32]]:
+    folds = zip(*(kept.tests for kept in members), strict=True)
+    return [blend.of(np.stack(rated)) for rated in folds]
+
+
+def _members(bench: Bench) -> dict[str, Kept]:
+    cell = bench.cell
+    cells = {name: Cell(cell.data, cell.protocol, name, cell.seed) for name in MEMBERS}
+    found: dict[str, Kept] = {}
+    for name, member in cells.items():
+        kept = _kept(bench, member)
+        if kept is not None:
+            found[name] = kept
+        elif name in NEEDED:
+            raise MembersMissing(
+                f"{cell.name} needs the predictions of {member.name}, which are not here: "
+                f"make accuracy ONLY={member.name} AGAIN=1 measures them."
+            )
+    return found
+
+
+def _kept(bench: Bench, member: Cell) -> Kept | None:
+    try:
+        return read_kept(bench.folder_of(member))
+    except TrainingError:  # no such configuration: no such member
+        return None
+
+
+@dataclass(frozen=True)
+class _Blended:
+    """Blended ratings of a fold's hidden rows, by user, then item; it is Transductive."""
+
+    ratings: NDArray[np.float32]
+    hidden: Histories
+    name: str = "blend"
+
+    def for_users(self, users: NDArray[np.int64]) -> _BlendedForUsers:
+        """The ratings of a batch of users."""
+        numbered = Histories(self.hidden.items, self.ratings, self.hidden.offsets)
+        return _BlendedForUsers(numbered.take(users))
+
+    def rate(self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]) -> None:
+        """None: it knows users, not histories."""
+        return None
+
+    def score(self, histories: Histories) -> None:
+        """None: it does not rank."""
+        return None
+
+
+@dataclass(frozen=True)
+class _BlendedForUsers:
+    batch: Histories
+    name: str = "blend"
+
+    def rate(
+        self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """The ratings, which are asked for in the order they were blended in."""
+        if not (np.array_equal(rows, self.batch.rows) and np.array_equal(items, self.batch.items)):
+            raise KeyError("the blend was not made for these pairs")
+        return self.batch.ratings
+
+    def score(self, histories: Histories) -> None:
+        """None: it does not rank."""
+        return None

@@ -1,0 +1,126 @@
+"""Measure what is planned and not yet measured, one cell after the other, each recorded at once.
+
+A model that cannot be measured here (a peer that cannot be installed, a configuration that does not
+exist) is told in one line, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from training.accuracy.bench import LIKED_FROM, Bench, Measured
+from training.accuracy.models import MODELS, recipe_of
+from training.accuracy.plan import HELD_OUT_USERS, SPLIT_SEED, Cell
+from training.accuracy.record import Record, Row, Run
+from training.errors import TrainingError
+from training.publish import code_version
+from training.ratings import Ratings
+from training.scores import Scores
+from training.sources import SourceSettings, load_ratings
+from training.split import Split, split_ratings
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure, where from and where to.
+
+    again: measure what is measured already. keep_older: rows made by other code or settings count
+    as measured. state: folder of peers' environments, checkpoints and predictions.
+    """
+
+    cells: Sequence[Cell]
+    record: Record
+    state: Path
+    sources: SourceSettings
+    say: Callable[[str], None]
+    again: bool = False
+    keep_older: bool = False
+
+
+def measure(job: Job) -> list[Cell]:
+    """Fill the record; the cells that could not be measured, each told in one line."""
+    failed: list[Cell] = []
+    for (data, protocol), group in groupby(job.cells, lambda cell: (cell.data, cell.protocol)):
+        due, impossible = _due(list(group), job)
+        failed += impossible
+        if not due:
+            continue
+        try:
+            ratings = load_ratings(data, job.sources)
+            split = split_ratings(
+                ratings, protocol, SPLIT_SEED, liked_from=LIKED_FROM, settings=job.sources
+            )
+        except TrainingError as error:
+            job.say(f"{data}:{protocol} is not measured: {error}")
+            failed += due
+            continue
+        failed += [cell for cell in due if not _measured(cell, ratings, split, job)]
+    return failed
+
+
+def _due(cells: list[Cell], job: Job) -> tuple[list[Cell], list[Cell]]:
+    """The cells still to measure, and those that cannot be."""
+    due, impossible = [], []
+    for cell in cells:
+        try:
+            before, now = job.record.recipe_of(cell), recipe_of(cell)
+        except TrainingError as error:
+            job.say(f"{cell.name} is not measured: {error}")
+            impossible.append(cell)
+            continue
+        if job.again or before is None or (before != now and not job.keep_older):
+            due.append(cell)
+    return due, impossible
+
+
+def _measured(cell: Cell, ratings: Ratings, split: Split, job: Job) -> bool:
+    """Measure one cell and record it; False, and a line, if that cannot be done here."""
+    bench = Bench(cell, ratings, split, job.state, job.say, recipe_of)
+    code, recipe, start = code_version(), recipe_of(cell), time.monotonic()
+    job.say(f"{cell.name} ...")
+    try:
+        found = MODELS[cell.model].measure(bench)
+    except TrainingError as error:
+        job.say(f"{cell.name} is not measured: {error}")
+        return False
+    rows = [_row(cell, split, scores, found, code) for scores in found.scores]
+    job.record.put(cell, rows, Run(recipe=recipe, code=code, choices=found.choices))
+    job.say(f"{cell.name}: {_told(rows[0])} in {time.monotonic() - start:.0f} s")
+    return True
+
+
+def _row(cell: Cell, split: Split, scores: Scores, found: Measured, code: str) -> Row:
+    figures = scores.model_dump(mode="json")
+    ranked = ("ndcg@100", "recall@20", "recall@50", "precision@10")
+    return Row.model_validate(
+        {name: figures[name] for name in ("rmse", "mse", "mae", *ranked)}
+        | {
+            "data": cell.data,
+            "protocol": cell.protocol,
+            "fold_in": _visible_percent(cell, scores.fold),
+            "split_seed": split.seed,
+            "split_digest": split.digest,
+            "model": cell.model,
+            "served": MODELS[cell.model].served,
+            "seed": cell.seed,
+            "epoch": found.epoch,
+            "coverage80": figures["coverage@80"],
+            "train_seconds": round(found.train_seconds, 1),
+            "code": code,
+        }
+    )
+
+
+def _visible_percent(cell: Cell, fold: str) -> int | None:
+    """The 80 of test-80, where users are held out."""
+    return int(fold.rpartition("-")[2]) if cell.protocol in HELD_OUT_USERS else None
+
+
+def _told(row: Row) -> str:
+    rmse = "no RMSE" if row.rmse is None else f"RMSE {row.rmse:.4f}"
+    ndcg = "no ranking" if row.ndcg_100 is None else f"NDCG@100 {row.ndcg_100:.4f}"
+    return f"{rmse}, {ndcg}"

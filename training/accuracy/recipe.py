@@ -1,0 +1,84 @@
+"""What makes a measured row out of date: other settings, or other code behind the model.
+
+A recipe is the digest of a cell's settings and of the source of every module of ours that the
+model is made by, found by following imports. Comments, docstrings and layout do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGES = ("training", "models")
+# They decide what is told and written, not what is measured.
+APART = frozenset(
+    {"training.publish", "training.report", "training.scores", "training.export", "models.bundle"}
+)
+# Formulas and rows, which every figure depends on.
+COMMON = ("training.evaluate", "training.metrics", "training.split")
+
+
+def recipe(settings: dict[str, Any], modules: Sequence[str]) -> str:
+    """SHA-256 over settings (JSON) and the code of the modules and of all they import of ours."""
+    sha256 = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for module in sorted(_closure((*modules, *COMMON))):
+        sha256.update(module.encode() + _code(module))
+    return sha256.hexdigest()
+
+
+def _closure(modules: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found | APART and _path(module):
+            found.add(module)
+            waiting += _imports(module)
+    return found
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Modules of ours that `module` may import; a name may be a module or something in one."""
+    names: list[str] = []
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(name for name in names if name.partition(".")[0] in PACKAGES)
+
+
+@cache
+def _code(module: str) -> bytes:
+    return ast.dump(_tree(module)).encode()
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = _path(module)
+    tree = ast.parse(path.read_text() if path else "")
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
+    return tree
+
+
+def _is_text(node: ast.AST) -> bool:
+    constant = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return constant and isinstance(node.value.value, str)  # type: ignore[attr-defined]
+
+
+def _path(module: str) -> Path | None:
+    stem = ROOT / module.replace(".", "/")
+    for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
