@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from models.histories import Histories
-from models.networks.loss import Hidden
+from models.networks.loss import Hidden, Lessons
 from training.ratings import Ratings
 from training.split import Fold
+from training.teacher import Tutor
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Batch:
     ratings_N: Tensor
     rows_N: Tensor
     hidden: Hidden
+    lessons: Lessons | None = None
 
     @property
     def visible(self) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -42,7 +44,8 @@ class Batch:
             column.to(device) for column in (self.items_N, self.ratings_N, self.rows_N)
         )
         hidden = Hidden(*(getattr(self.hidden, f.name).to(device) for f in fields(Hidden)))
-        return Batch(self.users, items_N, ratings_N, rows_N, hidden)
+        lessons = self.lessons.to(device) if self.lessons else None
+        return Batch(self.users, items_N, ratings_N, rows_N, hidden, lessons)
 
 
 class DenoisingBatches(IterableDataset[Batch]):
@@ -59,8 +62,10 @@ class DenoisingBatches(IterableDataset[Batch]):
         hidden_share: tuple[float, float],
         liked_from: float,
         seed: int,
+        tutor: Tutor | None = None,
     ) -> None:
         self.histories = histories
+        self.tutor = tutor
         self.users = np.flatnonzero(histories.lengths)
         self.batch_users = batch_users
         self.hidden_share = hidden_share
@@ -91,6 +96,7 @@ class DenoisingBatches(IterableDataset[Batch]):
             hidden=hidden_ratings(
                 rows[hide], part.items[hide], part.ratings[hide], self.liked_from
             ),
+            lessons=self.tutor.lessons(users, part, hide, rng) if self.tutor else None,
         )
 
 

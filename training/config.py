@@ -59,6 +59,33 @@ class LearningRate(Section):
     """Epochs without improvement before the rate is halved (plateau)."""
 
 
+class Teaching(Section):
+    """What a strong transductive model teaches the network; nothing of it is served."""
+
+    kind: Literal["bayesian-svdpp"] = "bayesian-svdpp"
+    rank: int = Field(24, ge=1)
+    """Factors of the teacher."""
+    draws: int = Field(250, ge=21)
+    """Gibbs draws, of which the first 20 are thrown away."""
+    compressed_rank: int = Field(200, ge=1)
+    """Rank of the mean of all draws as it is kept for teaching."""
+    pairs_per_user: int = Field(120, ge=1)
+    """Pairs a user is taught on per pass, half of them drawn by popularity."""
+    weight: float = Field(4.0, ge=0)
+    """Weight of the squared difference from the teacher, on those and on the hidden pairs each."""
+
+
+class RankingTeaching(Section):
+    """EASE, fitted on the training users, teaches the preference head."""
+
+    lambda_: float = Field(500.0, gt=0)
+    """Ridge penalty of EASE."""
+    sharpness: float = Field(6.0, gt=0)
+    """Its scores are multiplied by this before their softmax is taught."""
+    weight: float = Field(1.0, ge=0)
+    """Weight of the cross entropy to that distribution, mean over users."""
+
+
 class Optimisation(Section):
     """How the network is fitted."""
 
@@ -79,6 +106,8 @@ class Optimisation(Section):
     """Decoupled weight decay of AdamW (Loshchilov and Hutter 2019)."""
     gradient_clip: float = Field(5.0, gt=0)
     """Largest norm of the gradient; longer ones are scaled down to it."""
+    teacher: Teaching | None = None
+    ranking_teacher: RankingTeaching | None = None
     kl: KullbackLeibler = KullbackLeibler()
     learning_rate: LearningRate = LearningRate()
 

@@ -47,7 +47,9 @@ class Learner(pl.LightningModule):
     def _loss(self, batch: Batch) -> LossParts:
         posterior = self.network.encode(*batch.visible)
         users = self.network.decode(posterior.sample(), self.network.history_bias(*batch.visible))
-        return denoising_loss(self.network, posterior, users, batch.hidden, self._weights())
+        return denoising_loss(
+            self.network, posterior, users, batch.hidden, self._weights(), batch.lessons
+        )
 
     def _weights(self) -> LossWeights:
         s = self.settings
@@ -58,6 +60,8 @@ class Learner(pl.LightningModule):
             kl=kl_weight(s.kl, epoch),
             free_bits=s.kl.free_bits,
             factor_penalty=s.factor_penalty,
+            teacher=s.teacher.weight if s.teacher else 0.0,
+            ranking_teacher=s.ranking_teacher.weight if s.ranking_teacher else 0.0,
         )
 
     def on_train_epoch_end(self) -> None:

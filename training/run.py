@@ -36,6 +36,7 @@ from training.ratings import Ratings
 from training.report import RunReport
 from training.scores import Comparison
 from training.split import Fold, Split
+from training.teaching import engage_tutor
 from training.trainer import Fitted, choose, refit
 
 MODEL = "hybrid-vae"
@@ -53,6 +54,8 @@ class Request:
     say: Callable[[str], None]
     resume: bool = False
     progress: bool = True
+    environments: Path = Path(".usher/peers")
+    """Where a teacher's library has an environment of its own."""
     pairwise: bool = False
     """Whether the pairwise VAE of the notes joins the baselines: it takes much longer."""
 
@@ -95,10 +98,12 @@ def run(request: Request) -> Outcome | None:
     watch = Stopwatch()
     ratings, split, configuration = request.ratings, request.split, request.configuration
     _claim_folder(request)
+    with watch.stage("teach"):
+        tutor = engage_tutor(ratings, split.fit, configuration, request.environments)
     with watch.stage("choose"):
         chosen = choose(
             ratings, split.fit, split.validation, configuration, request.folder, request.say,
-            resume=request.resume, progress=request.progress,
+            resume=request.resume, progress=request.progress, tutor=tutor,
         )  # fmt: skip
     if chosen.interrupted:
         return None
@@ -159,9 +164,11 @@ def _refit(chosen: Fitted, request: Request) -> Fitted:
     """The chosen run again on all training rows; the chosen network where there are no more."""
     if not request.configuration.refit or _same_rows(request.split.fit, request.split.refit):
         return chosen
+    ratings, rows = request.ratings, request.split.refit
     final = refit(
-        request.ratings, request.split.refit, chosen.epochs, request.configuration, request.say,
+        ratings, rows, chosen.epochs, request.configuration, request.say,
         progress=request.progress,
+        tutor=engage_tutor(ratings, rows, request.configuration, request.environments),
     )  # fmt: skip
     return replace(final, history=chosen.history, warnings=chosen.warnings)
 

@@ -30,6 +30,7 @@ from training.config import Configuration
 from training.learner import Learner
 from training.ratings import Ratings
 from training.split import Fold
+from training.teacher import Tutor
 from training.watch import EpochRecord, Watch
 
 MOST_LEVELS = 20
@@ -85,6 +86,7 @@ def choose(
     resume: bool = False,
     progress: bool = True,
     save_every_s: float = 30.0,
+    tutor: Tutor | None = None,
 ) -> Fitted:
     """Fit on `rows`, follow `fold`, and return the network of the best epoch.
 
@@ -92,7 +94,7 @@ def choose(
     `resume` continues exactly. Ctrl-C ends the run with the best epoch so far and `interrupted`
     set. Raises TrainingDiverged on NaN or Inf, the best checkpoint kept.
     """
-    learner, batches = _learner(ratings, rows, configuration, say)
+    learner, batches = _learner(ratings, rows, configuration, say, tutor)
     best = ModelCheckpoint(
         folder, "best", monitor=learner.monitor, mode=learner.mode,
         save_weights_only=True, enable_version_counter=False,
@@ -119,9 +121,10 @@ def refit(
     say: Callable[[str], None],
     *,
     progress: bool = True,
+    tutor: Tutor | None = None,
 ) -> Fitted:
     """Fit anew on `rows` for exactly `epochs` epochs of the same schedules; nothing is watched."""
-    learner, batches = _learner(ratings, rows, configuration, say)
+    learner, batches = _learner(ratings, rows, configuration, say, tutor)
     trainer = _trainer(epochs, [_Reseed(batches)], progress=progress)
     with _graceful_interrupt(trainer) as interrupt:
         trainer.fit(learner, _loader(batches))
@@ -166,15 +169,18 @@ def _learner(
     rows: NDArray[np.int64],
     configuration: Configuration,
     say: Callable[[str], None],
+    tutor: Tutor | None,
 ) -> tuple[Learner, DenoisingBatches]:
     network = build_network(ratings, rows, configuration)
     settings = configuration.training
+    histories = ratings.histories(rows)
     batches = DenoisingBatches(
-        ratings.histories(rows),
+        histories,
         settings.batch_users,
         settings.hidden_share,
         configuration.evaluation.liked_from,
         configuration.seed,
+        tutor,
     )
     watch = Watch(say, f"validation_{settings.monitor}", settings.monitor == "rmse")
     return Learner(network, settings, len(batches), watch), batches

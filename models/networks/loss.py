@@ -1,7 +1,8 @@
 """The training objective of HybridVAE: a negative evidence lower bound over hidden ratings.
 
     loss = rating_weight * rating + preference_weight * preference + kl_weight * KL
-           + factor_penalty * |factors|^2
+           + factor_penalty * |factors|^2 + teacher * rating lesson
+           + ranking_teacher * preference lesson
 
 *rating*: mean squared error of the hidden ratings; the spread is fitted by the Gaussian
 likelihood of the same residuals with the mean held fixed, so learning the spread cannot trade
@@ -33,6 +34,27 @@ class Hidden:
 
 
 @dataclass(frozen=True)
+class Lessons:
+    """What teachers say of a batch: of ratings for S pairs, of preference for all items."""
+
+    rows_S: Tensor
+    items_S: Tensor
+    ratings_S: Tensor
+    """S is 0 without a teacher of ratings."""
+    preference_BI: Tensor | None
+    """Each user's distribution over the items; None without a teacher of ranking."""
+
+    def to(self, device: torch.device) -> Lessons:
+        """The same lessons on another device."""
+        return Lessons(
+            self.rows_S.to(device),
+            self.items_S.to(device),
+            self.ratings_S.to(device),
+            None if self.preference_BI is None else self.preference_BI.to(device),
+        )
+
+
+@dataclass(frozen=True)
 class LossWeights:
     """How the parts add up; `kl` may follow a schedule."""
 
@@ -41,6 +63,8 @@ class LossWeights:
     kl: float
     free_bits: float
     factor_penalty: float
+    teacher: float = 0.0
+    ranking_teacher: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,14 +78,20 @@ class LossParts:
 
 
 def denoising_loss(
-    network: HybridVAE, posterior: Posterior, users: UserVectors, hidden: Hidden, w: LossWeights
+    network: HybridVAE,
+    posterior: Posterior,
+    users: UserVectors,
+    hidden: Hidden,
+    w: LossWeights,
+    lessons: Lessons | None = None,
 ) -> LossParts:
     """The objective for users encoded from their visible ratings and scored on the hidden ones."""
     predicted_T, spread_T = network.rate(users, hidden.rows_T, hidden.items_T)
     residual_T = predicted_T - hidden.ratings_T
     squared_error = mean_or_zero(residual_T.square())
     spread_loss = mean_or_zero(gaussian_nll(residual_T.detach(), spread_T))
-    preference = preference_loss(network, users, hidden)
+    log_preference_BI = torch.log_softmax(network.logits(users), dim=1)
+    preference = preference_loss(log_preference_BI, hidden)
     kl = kl_divergence(posterior)
     used_TF = network.rating_factors[hidden.items_T]
     penalty = mean_or_zero(used_TF.square().sum(1)) + users.rating_BF.square().sum(1).mean()
@@ -71,14 +101,30 @@ def denoising_loss(
         + w.kl * free_kl(posterior, w.free_bits)
         + w.factor_penalty * penalty
     )
+    if lessons is not None:
+        total = total + w.teacher * rating_lesson(network, users, lessons)
+    if lessons is not None and lessons.preference_BI is not None:
+        total = total + w.ranking_teacher * preference_lesson(
+            log_preference_BI, lessons.preference_BI
+        )
     return LossParts(total, squared_error.detach(), preference.detach(), kl.detach())
 
 
-def preference_loss(network: HybridVAE, users: UserVectors, hidden: Hidden) -> Tensor:
+def rating_lesson(network: HybridVAE, users: UserVectors, lessons: Lessons) -> Tensor:
+    """Mean squared difference from the teacher's ratings (Hinton et al. 2015, for regression)."""
+    predicted_S, _ = network.rate(users, lessons.rows_S, lessons.items_S)
+    return mean_or_zero((predicted_S - lessons.ratings_S).square())
+
+
+def preference_lesson(log_preference_BI: Tensor, taught_BI: Tensor) -> Tensor:
+    """Cross entropy to the teacher's distribution over all items, mean over users, in nats."""
+    return -(taught_BI * log_preference_BI).sum(dim=1).mean()
+
+
+def preference_loss(log_preference_BI: Tensor, hidden: Hidden) -> Tensor:
     """-log softmax(logits) at the hidden liked items, mean over them, in nats."""
-    log_likelihood_BI = torch.log_softmax(network.logits(users), dim=1)
     rows_T, items_T = hidden.rows_T[hidden.liked_T], hidden.items_T[hidden.liked_T]
-    return -mean_or_zero(log_likelihood_BI[rows_T, items_T])
+    return -mean_or_zero(log_preference_BI[rows_T, items_T])
 
 
 def gaussian_nll(residual_T: Tensor, spread_T: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ def processor() -> str:
 
 def main() -> None:
     """Serve the newest model, or USHER_MODEL, and measure it."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.http", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.serving", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="for each row (5)")
     seconds = parser.parse_args().seconds
     for name in ("USHER_CACHE_URL", "USHER_RATINGS_URL"):

@@ -1,0 +1,148 @@
+"""Teachers: their ratings, their compression, and a student that learns from one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.networks.architecture import Architecture
+from models.networks.loss import preference_lesson
+from training.baselines import fit_ease
+from training.batches import DenoisingBatches
+from training.config import Configuration, Optimisation, Teaching
+from training.ratings import Ratings
+from training.sources import SourceSettings, load_ratings
+from training.split import split_ratings
+from training.teacher import RankingLessons, RatingLessons, Teacher, Tutor
+from training.trainer import choose
+
+DATA = "synthetic:users=200,items=80,ratings=5000,seed=3"
+
+
+def teacher_of(users: int, items: int, factors: int, decay: float = 1.0) -> Teacher:
+    rng = np.random.default_rng(0)
+    scale = decay ** np.arange(factors)
+    return Teacher(
+        mean=3.5,
+        user_bias=rng.normal(0, 0.3, users).astype(np.float32),
+        item_bias=rng.normal(0, 0.3, items).astype(np.float32),
+        user_factors=(rng.normal(size=(users, factors)) * scale).astype(np.float32),
+        item_factors=(rng.normal(size=(items, factors)) * 0.2).astype(np.float32),
+    )
+
+
+def dense(teacher: Teacher) -> NDArray[np.float32]:
+    biases = teacher.user_bias[:, None] + teacher.item_bias[None, :]
+    return teacher.mean + biases + teacher.user_factors @ teacher.item_factors.T
+
+
+@pytest.fixture(scope="module")
+def ratings() -> Ratings:
+    return load_ratings(DATA, SourceSettings(download=False))
+
+
+def test_a_teacher_rates_by_biases_and_factors() -> None:
+    teacher = teacher_of(7, 5, 3)
+    users, items = np.array([0, 6, 3]), np.array([4, 0, 2])
+    np.testing.assert_allclose(teacher.rate(users, items), dense(teacher)[users, items], rtol=1e-5)
+
+
+def test_compression_is_as_good_as_the_exact_truncated_svd() -> None:
+    teacher = teacher_of(120, 90, 60, decay=0.8)
+    compressed = teacher.compressed(12, seed=0)
+    assert compressed.user_factors.shape == (120, 12)
+    product = teacher.user_factors @ teacher.item_factors.T
+    u, s, vt = np.linalg.svd(product, full_matrices=False)
+    best = np.linalg.norm(product - (u[:, :12] * s[:12]) @ vt[:12])
+    mine = np.linalg.norm(product - compressed.user_factors @ compressed.item_factors.T)
+    assert mine <= best * 1.01
+    assert teacher.compressed(60, seed=0) is teacher
+
+
+def test_lessons_are_the_teachers_ratings_of_random_and_hidden_pairs(ratings: Ratings) -> None:
+    teacher = teacher_of(200, 80, 4)
+    histories = ratings.histories()
+    batches = DenoisingBatches(
+        histories,
+        50,
+        (0.2, 0.5),
+        4.0,
+        seed=0,
+        tutor=Tutor(RatingLessons.of(teacher, histories, 10)),
+    )
+    users = np.arange(50)
+    batch = batches.batch(users, np.random.default_rng(0))
+    assert batch.lessons is not None
+    rows, items = batch.lessons.rows_S.numpy(), batch.lessons.items_S.numpy()
+    assert len(rows) == 50 * 10 + len(batch.hidden.rows_T)
+    expected = dense(teacher)[users[rows], items]
+    np.testing.assert_allclose(batch.lessons.ratings_S.numpy(), expected, rtol=1e-5)
+    assert (items[500:] == batch.hidden.items_T.numpy()).all()
+
+
+def test_half_of_the_random_pairs_follow_popularity(ratings: Ratings) -> None:
+    teacher, histories = teacher_of(200, 80, 2), ratings.histories()
+    lessons = RatingLessons.of(teacher, histories, 400)
+    items = lessons.draw(200, np.random.default_rng(0))
+    drawn = np.bincount(items, minlength=80) / len(items)
+    popularity = np.bincount(histories.items, minlength=80) / len(histories.items)
+    np.testing.assert_allclose(drawn, (popularity + 1 / 80) / 2, atol=0.003)
+
+
+def test_a_student_comes_closer_to_its_teacher(ratings: Ratings, tmp_path: Path) -> None:
+    split = split_ratings(ratings, "random", 42)
+    teacher = teacher_of(200, 80, 3)
+    users, items = np.divmod(np.arange(200 * 80), 80)
+
+    tutor = Tutor(RatingLessons.of(teacher, ratings.histories(split.fit), 20))
+
+    def distance(teaching: Teaching | None, folder: str) -> float:
+        from training.network_predictor import NetworkPredictor
+
+        configuration = Configuration(
+            name="student",
+            network=Architecture(n_factors=8, hidden_dims=(32,), latent_dim=8, dropout=0.0),
+            training=Optimisation(
+                batch_users=20, max_epochs=12, patience=12, teacher=teaching,
+                kl={"weight": 0.0}, learning_rate={"initial": 0.005},
+            ),
+        )  # fmt: skip
+        fitted = choose(
+            ratings, split.fit, split.validation, configuration, tmp_path / folder, print,
+            progress=False, tutor=tutor if teaching else None,
+        )  # fmt: skip
+        predictor = NetworkPredictor("student", fitted.network, (-9, 9))
+        rated = predictor.rate(ratings.histories(split.fit), users, items)
+        return float(np.sqrt(np.mean((rated - teacher.rate(users, items)) ** 2)))
+
+    assert distance(Teaching(weight=20.0), "taught") < 0.9 * distance(None, "alone")
+
+
+def test_ranking_lessons_are_the_softmax_of_leave_one_out_scores(ratings: Ratings) -> None:
+    histories = ratings.histories()
+    ease = fit_ease(ratings, np.arange(len(ratings)), liked_from=4.0, lambda_=50.0)
+    batches = DenoisingBatches(
+        histories, 50, (0.2, 0.5), 4.0, seed=0, tutor=Tutor(ranking=RankingLessons(ease, 6.0))
+    )
+    batch = batches.batch(np.arange(3), np.random.default_rng(0))
+    assert batch.lessons is not None
+    assert batch.lessons.preference_BI is not None
+    assert len(batch.lessons.rows_S) == 0
+    for user in range(3):
+        items, values = histories.of(user)
+        scores = ease.weights[items[values >= 4]].sum(axis=0)
+        expected = np.exp(6 * scores) / np.exp(6 * scores).sum()
+        np.testing.assert_allclose(batch.lessons.preference_BI[user], expected, rtol=1e-4)
+    assert np.abs(np.diag(ease.weights)).max() == 0
+
+
+def test_the_ranking_lesson_is_a_cross_entropy() -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, 0.0, 0.0]])
+    taught = torch.tensor([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]])
+    loss = preference_lesson(torch.log_softmax(logits, 1), taught)
+    expected = torch.nn.functional.cross_entropy(logits, taught)
+    torch.testing.assert_close(loss, expected)

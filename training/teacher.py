@@ -1,0 +1,143 @@
+"""A teacher: a strong model of the training users whose ratings the network learns to reproduce.
+
+Fitting few labels, a network memorises; a teacher supplies labels everywhere. A teacher is any
+model that is biases plus an inner product of user and item factors: the mean of a Bayesian model's
+draws is one, with the draws' factors side by side. It knows users by who they are, so it cannot be
+served; it sees the student's training rows and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.histories import Histories
+from models.networks.loss import Lessons
+from training.baselines import EASE
+
+OVERSAMPLING = 20
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Ratings as mean + user bias + item bias + <user factors, item factors>.
+
+    user_bias: float32 [U]. item_bias: float32 [I]. user_factors: float32 [U, F]. item_factors:
+    float32 [I, F].
+    """
+
+    mean: float
+    user_bias: NDArray[np.float32]
+    item_bias: NDArray[np.float32]
+    user_factors: NDArray[np.float32]
+    item_factors: NDArray[np.float32]
+
+    def rate(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The teacher's rating of each pair, float32 [S]; not clipped to the scale."""
+        product = np.einsum("sf,sf->s", self.user_factors[users], self.item_factors[items])
+        rating: NDArray[np.float32] = (
+            self.mean + self.user_bias[users] + self.item_bias[items] + product
+        )
+        return rating.astype(np.float32)
+
+    def compressed(self, rank: int, seed: int) -> Teacher:
+        """The same teacher with its products at rank `rank`, by randomised SVD.
+
+        Halko, Martinsson and Tropp 2011, algorithm 4.4 with two power iterations; the users x
+        items matrix is never formed.
+        """
+        left, right = self.user_factors, self.item_factors
+        if left.shape[1] <= rank:
+            return self
+        rng = np.random.default_rng(seed)
+        probe = rng.standard_normal((len(right), rank + OVERSAMPLING)).astype(np.float32)
+        basis = np.linalg.qr(left @ (right.T @ probe))[0]
+        for _ in range(2):
+            basis = np.linalg.qr(right @ (left.T @ basis))[0]
+            basis = np.linalg.qr(left @ (right.T @ basis))[0]
+        small = (basis.T @ left) @ right.T
+        u, s, vt = np.linalg.svd(small, full_matrices=False)
+        user_factors = (basis @ u[:, :rank]) * s[:rank]
+        return Teacher(self.mean, self.user_bias, self.item_bias, user_factors, vt[:rank].T.copy())
+
+
+@dataclass(frozen=True)
+class RatingLessons:
+    """A teacher of ratings, and which pairs it is asked about.
+
+    popularity: float64 [I], cumulative: the share of ratings up to each item.
+    """
+
+    teacher: Teacher
+    popularity: NDArray[np.float64]
+    pairs_per_user: int
+
+    @staticmethod
+    def of(teacher: Teacher, histories: Histories, pairs_per_user: int) -> RatingLessons:
+        """Lessons whose popular half of pairs follows the items of `histories`."""
+        counts = np.bincount(histories.items, minlength=len(teacher.item_bias))
+        return RatingLessons(teacher, np.cumsum(counts) / counts.sum(), pairs_per_user)
+
+    def draw(self, users: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Random items int64 [users * pairs_per_user], half uniform and half by popularity.
+
+        They are drawn blindly, so no row that must stay unseen shapes them.
+        """
+        shape = (users, self.pairs_per_user)
+        uniform = rng.integers(0, len(self.popularity), shape)
+        popular = np.searchsorted(self.popularity, rng.random(shape), side="right")
+        items = np.where(np.arange(shape[1]) % 2 == 0, uniform, popular).ravel()
+        return items.clip(max=len(self.popularity) - 1)
+
+
+@dataclass(frozen=True)
+class RankingLessons:
+    """EASE as a teacher of ranking.
+
+    Its zero diagonal makes the scores of a training user leave-one-out (Steck 2019), so they do
+    not merely repeat what the user is known to like.
+    """
+
+    teacher: EASE
+    sharpness: float
+
+    def preference(self, histories: Histories) -> Tensor:
+        """softmax(sharpness * scores), float32 [B, I]."""
+        return torch.softmax(torch.from_numpy(self.teacher.score(histories)) * self.sharpness, 1)
+
+
+@dataclass(frozen=True)
+class Tutor:
+    """Draws what a batch of users is taught, by either teacher or both."""
+
+    ratings: RatingLessons | None = None
+    ranking: RankingLessons | None = None
+
+    def lessons(
+        self,
+        users: NDArray[np.int64],
+        histories: Histories,
+        hide: NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> Lessons:
+        """Lessons on random pairs and on the hidden ones, and on each user's preference.
+
+        users: int64 [B], whose whole histories are `histories`; hide: bool [N], their hidden part.
+        """
+        rows = items = np.zeros(0, np.int64)
+        taught = np.zeros(0, np.float32)
+        if self.ratings is not None:
+            drawn = np.arange(len(users), dtype=np.int64).repeat(self.ratings.pairs_per_user)
+            rows = np.concatenate([drawn, histories.rows[hide]])
+            items = np.concatenate([self.ratings.draw(len(users), rng), histories.items[hide]])
+            taught = self.ratings.teacher.rate(users[rows], items)
+        return Lessons(
+            torch.from_numpy(rows),
+            torch.from_numpy(items),
+            torch.from_numpy(taught),
+            self.ranking.preference(histories) if self.ranking else None,
+        )
