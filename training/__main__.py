@@ -38,7 +38,7 @@ RECORD = Path("results/accuracy.json")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)  # ml-1m:b:… is no emoji
     try:
         return int(options.command(options, console))
     except TrainingError as error:

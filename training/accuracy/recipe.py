@@ -24,30 +24,33 @@ APART = frozenset(
 COMMON = ("training.evaluate", "training.metrics", "training.split")
 
 
-def recipe(settings: dict[str, Any], modules: Sequence[str]) -> str:
-    """SHA-256 over settings (JSON) and the code of the modules and of all they import of ours."""
+def recipe(settings: dict[str, Any], modules: Sequence[str], root: Path = ROOT) -> str:
+    """SHA-256 over settings (JSON) and the code of the modules and of all they import of ours.
+
+    `root` is the folder of the packages; a process reads each module once.
+    """
     sha256 = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for module in sorted(_closure((*modules, *COMMON))):
-        sha256.update(module.encode() + _code(module))
+    for module in sorted(_closure((*modules, *COMMON), root)):
+        sha256.update(module.encode() + _code(module, root))
     return sha256.hexdigest()
 
 
-def _closure(modules: Sequence[str]) -> set[str]:
+def _closure(modules: Sequence[str], root: Path) -> set[str]:
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module not in found | APART and _path(module):
+        if module not in found | APART and _path(module, root):
             found.add(module)
-            waiting += _imports(module)
+            waiting += _imports(module, root)
     return found
 
 
 @cache
-def _imports(module: str) -> tuple[str, ...]:
+def _imports(module: str, root: Path) -> tuple[str, ...]:
     """Modules of ours that `module` may import; a name may be a module or something in one."""
     names: list[str] = []
-    for node in ast.walk(_tree(module)):
+    for node in ast.walk(_tree(module, root)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -56,13 +59,13 @@ def _imports(module: str) -> tuple[str, ...]:
 
 
 @cache
-def _code(module: str) -> bytes:
-    return ast.dump(_tree(module)).encode()
+def _code(module: str, root: Path) -> bytes:
+    return ast.dump(_tree(module, root)).encode()
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    path = _path(module)
+def _tree(module: str, root: Path) -> ast.Module:
+    path = _path(module, root)
     tree = ast.parse(path.read_text() if path else "")
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -76,8 +79,8 @@ def _is_text(node: ast.AST) -> bool:
     return constant and isinstance(node.value.value, str)  # type: ignore[attr-defined]
 
 
-def _path(module: str) -> Path | None:
-    stem = ROOT / module.replace(".", "/")
+def _path(module: str, root: Path) -> Path | None:
+    stem = root / module.replace(".", "/")
     for path in (stem.with_suffix(".py"), stem / "__init__.py"):
         if path.is_file():
             return path
