@@ -23,8 +23,8 @@ LIKED_FROM = 4.0
 class Measured:
     """What came out: scores of every test fold, and how the model came about.
 
-    choices: what was chosen on validation, and on which grid. train_seconds: search and evaluation
-    excluded.
+    choices: what was chosen on validation, and on which grid. train_seconds: choosing the epoch,
+    teachers and the refit; search of settings and scoring excluded.
     """
 
     scores: tuple[Scores, ...]

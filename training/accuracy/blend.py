@@ -83,7 +83,7 @@ def _members(bench: Bench) -> dict[str, Kept]:
     cells = {name: Cell(cell.data, cell.protocol, name, cell.seed) for name in MEMBERS}
     found: dict[str, Kept] = {}
     for name, member in cells.items():
-        kept = _kept(bench, member)
+        kept = _kept(bench, member, needed=name in NEEDED)
         if kept is not None:
             found[name] = kept
         elif name in NEEDED:
@@ -94,10 +94,12 @@ def _members(bench: Bench) -> dict[str, Kept]:
     return found
 
 
-def _kept(bench: Bench, member: Cell) -> Kept | None:
+def _kept(bench: Bench, member: Cell, *, needed: bool) -> Kept | None:
     try:
         return read_kept(bench.folder_of(member))
-    except TrainingError:  # no such configuration: no such member
+    except TrainingError:  # there is no such configuration
+        if needed:
+            raise
         return None
 
 

@@ -16,9 +16,17 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("training", "models")
-# They decide what is told and written, not what is measured.
+# They decide what is told and written, or (config) hold values that are settings of the recipe.
 APART = frozenset(
-    {"training.publish", "training.report", "training.scores", "training.export", "models.bundle"}
+    {
+        "models.bundle",
+        "training.config",
+        "training.errors",
+        "training.export",
+        "training.publish",
+        "training.report",
+        "training.scores",
+    }
 )
 # Formulas and rows, which every figure depends on.
 COMMON = ("training.evaluate", "training.metrics", "training.split")

@@ -28,8 +28,9 @@ class Row(BaseModel):
     """The figures of one trained model on one test fold.
 
     fold_in: percent of a held-out user's ratings that is visible; null where users are not held
-    out. served: whether the service can serve it. epoch: the chosen one. train_seconds: the chosen
-    settings' fit and the refit; search and evaluation excluded. code: the revision it ran from.
+    out. served: whether the service can serve it. epoch: the chosen one. train_seconds: choosing
+    the epoch, teachers and the refit; search of settings and scoring excluded. code: the revision
+    it ran from, with + if its tree had changes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
