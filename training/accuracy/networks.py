@@ -43,7 +43,8 @@ def measure_network(bench: Bench) -> Measured:
     folder = bench.folder_of(bench.cell)
     configuration = configuration_of(bench.cell)
     request = Request(
-        bench.ratings, bench.split, configuration, folder, bench.say, progress=False
+        bench.ratings, bench.split, configuration, folder, bench.say,
+        progress=False, environments=bench.state / "peers",
     )  # fmt: skip
     outcome = run(request)
     if outcome is None:
