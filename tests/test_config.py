@@ -30,6 +30,20 @@ def test_proven_is_what_the_notes_say() -> None:
     assert (training.learning_rate.initial, training.kl.weight) == (5e-4, 0.01)
 
 
+def test_scaled_is_what_the_notes_say() -> None:
+    scaled = load_configuration("scaled")
+    network, training = scaled.network, scaled.training
+    assert (network.n_factors, network.hidden_dims, network.latent_dim) == (
+        200,
+        (640, 384, 192),
+        80,
+    )
+    assert (network.dropout, training.kl.weight, training.kl.schedule) == (0.38, 0.008, "cosine")
+    rate = training.learning_rate
+    assert (rate.initial, rate.schedule, rate.warmup_epochs) == (4e-4, "plateau", 5)
+    assert (training.kl.free_bits, rate.averaging_from) == (2.0, 0.8)
+
+
 def test_overrides_reach_nested_values_and_keep_the_rest() -> None:
     changed = load_configuration(
         "proven", ["training.kl.weight=0.5", "network.hidden_dims=[8, 4]", "seed=7"]

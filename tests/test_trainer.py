@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +149,8 @@ def test_patience_ends_a_run(ratings: Ratings, split: Split, tmp_path: Path) -> 
 def test_equal_seeds_give_equal_networks(ratings: Ratings, split: Split) -> None:
     def weights(seed: int) -> torch.Tensor:
         configuration = small(max_epochs=1).model_copy(update={"seed": seed})
-        fitted = refit(ratings, split.fit, 1, configuration, silent, progress=False)
+        once = Fitted(build_network(ratings, split.fit, configuration), 1, [], [], False)
+        fitted = refit(ratings, split.fit, once, configuration, silent, progress=False)
         return fitted.network.item_embedding.detach()
 
     assert torch.equal(weights(3), weights(3))
@@ -167,9 +169,9 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     fit(tmp_path / "broken", 2, resume=False)
     resumed = fit(tmp_path / "broken", 5, resume=True)
     unbroken = fit(tmp_path / "unbroken", 5, resume=False)
-    assert [record.epoch for record in resumed.history] == [3, 4, 5]
-    last, expected = resumed.history[-1].figures, unbroken.history[-1].figures
-    assert last["validation_rmse"] == pytest.approx(expected["validation_rmse"], abs=1e-6)
+    assert [record.epoch for record in resumed.history] == [1, 2, 3, 4, 5]
+    for mine, expected in zip(resumed.history, unbroken.history, strict=True):
+        assert mine.figures == pytest.approx(expected.figures, abs=1e-6)
 
 
 def test_ctrl_c_keeps_the_best_epoch_and_a_place_to_resume(
@@ -190,6 +192,74 @@ def test_ctrl_c_keeps_the_best_epoch_and_a_place_to_resume(
     assert len(fitted.history) < 500
     assert (tmp_path / "last.ckpt").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def rates(**learning_rate: object) -> Configuration:
+    base = load_configuration("proven").training.learning_rate
+    return small(max_epochs=10, learning_rate=base.model_copy(update=learning_rate))
+
+
+def test_averaged_weights_are_the_mean_of_the_last_epochs(ratings: Ratings, split: Split) -> None:
+    def weights(epochs: int, averaged: bool) -> torch.Tensor:
+        configuration = rates(averaging_from=0.7)
+        network = build_network(ratings, split.fit, configuration)
+        chosen = Fitted(network, epochs, [], [], False, averaged=averaged)
+        fitted = refit(ratings, split.fit, chosen, configuration, silent, progress=False)
+        return fitted.network.preference_factors.detach()
+
+    last_three = torch.stack([weights(epochs, averaged=False) for epochs in (8, 9, 10)])
+    torch.testing.assert_close(weights(10, averaged=True), last_three.mean(0))
+
+
+def test_the_better_of_average_and_best_epoch_is_kept(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    for rate in (0.02, 1e-6):
+        configuration = rates(averaging_from=0.5, initial=rate, warmup_epochs=1)
+        fitted = choose(
+            ratings, split.fit, split.validation, configuration, tmp_path / str(rate), silent,
+            progress=False,
+        )  # fmt: skip
+        assert len(fitted.history) == 10  # never stopped early
+        predictor = NetworkPredictor("vae", fitted.network, (0.5, 5))
+        rmse = evaluate(predictor, ratings, split.validation, liked_from=4.0, seed=0).rmse
+        best = min(record.figures["validation_rmse"] for record in fitted.history)
+        assert rmse is not None
+        assert rmse <= best + 1e-6
+        if fitted.averaged:
+            assert fitted.epochs == 10
+            assert rmse < best
+
+
+def test_a_refit_replays_the_rates_a_plateau_led_to(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    configuration = rates(schedule="plateau", plateau_patience=0, initial=0.02)
+    chosen = choose(
+        ratings, split.fit, split.validation, configuration, tmp_path, silent, progress=False
+    )
+    used = [record.figures["learning_rate"] for record in chosen.history]
+    assert used[-1] < used[0]
+    whole = replace(chosen, epochs=len(used))
+    again = refit(ratings, split.fit, whole, configuration, silent, progress=False)
+    assert [record.figures["learning_rate"] for record in again.history] == used
+
+
+def test_warm_up_raises_the_rate_and_one_cycle_lowers_it(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    def used(configuration: Configuration, folder: str) -> list[float]:
+        fitted = choose(
+            ratings, split.fit, split.validation, configuration, tmp_path / folder, silent,
+            progress=False,
+        )  # fmt: skip
+        return [record.figures["learning_rate"] for record in fitted.history]
+
+    warm = used(rates(warmup_epochs=3, initial=0.003), "warm")
+    assert warm[:4] == pytest.approx([0.001, 0.002, 0.003, 0.003])
+    cycle = used(rates(schedule="one_cycle", initial=0.003), "cycle")
+    assert max(cycle) > 0.002
+    assert cycle[-1] < 1e-5
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_best(

@@ -20,7 +20,8 @@ from rich.console import Console
 from training.config import Configuration, load_configuration, shipped_configurations
 from training.errors import DataUnavailable, TrainingError
 from training.ratings import Ratings
-from training.sources import SourceSettings, load_ratings
+from training.sources import SourceSettings, is_file, load_ratings
+from training.sources.options import add_table_options, described
 
 if TYPE_CHECKING:
     from training.run import Request
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options, console))
     except TrainingError as error:
         console.print(f"[red]usher:[/red] {error}", highlight=False, soft_wrap=True)
+        return 2
+    except OSError as error:  # a folder that cannot be written, a disk that is full
+        console.print(f"[red]usher:[/red] {error}.", highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -138,7 +142,10 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
         console.print(text, highlight=False, soft_wrap=True)
 
     configuration = _configuration(options)
-    settings = SourceSettings.from_environment(os.environ)
+    name = options.data or DEFAULT_DATA
+    settings = described(
+        SourceSettings.from_environment(os.environ), options, name, is_file=is_file(name)
+    )
     ratings = _ratings(options.data, settings, console)
     evaluation = configuration.evaluation
     split = split_ratings(
@@ -181,10 +188,13 @@ def _run_folder(configuration: Configuration, ratings: Ratings) -> Path:
 
 
 def _interrupted(folder: Path, console: Console) -> int:
+    best = folder / "best.ckpt"
+    kept = f"The best checkpoint so far is {best}" if best.exists() else "No epoch was finished"
     console.print(
-        f"Stopped. The best checkpoint so far is {folder / 'best.ckpt'}; the same command with "
-        "--resume goes on from the last epoch.", highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f"Stopped. {kept}; the same command with --resume goes on from the last epoch.",
+        highlight=False,
+        soft_wrap=True,
+    )
     return 130
 
 
@@ -247,6 +257,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pairwise", action="store_true", help="add the pairwise VAE to the baselines (slow)"
     )
+    add_table_options(parser)
 
 
 if __name__ == "__main__":

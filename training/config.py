@@ -57,6 +57,9 @@ class LearningRate(Section):
     """Epochs over which the rate rises linearly from 0 (constant and plateau)."""
     plateau_patience: int = Field(4, ge=0)
     """Epochs without improvement before the rate is halved (plateau)."""
+    averaging_from: float | None = Field(None, gt=0, lt=1)
+    """Share of max_epochs after which weights are averaged; the run is then never stopped early,
+    and the better of the average and the best epoch, on validation, is kept."""
 
 
 class Teaching(Section):

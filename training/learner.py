@@ -165,6 +165,14 @@ class Learner(pl.LightningModule):
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = rate.initial * warmup_factor(self.global_step, warmup_steps)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the epochs' figures, so a resumed run reports all of them."""
+        checkpoint["history"] = [(r.epoch, dict(r.figures)) for r in self.watch.history]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the epochs' figures again."""
+        self.watch.history[:] = [EpochRecord(*record) for record in checkpoint["history"]]
+
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
         """Move a batch's tensors to the accelerator."""
         return batch.to(device)

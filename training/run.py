@@ -166,7 +166,7 @@ def _refit(chosen: Fitted, request: Request) -> Fitted:
         return chosen
     ratings, rows = request.ratings, request.split.refit
     final = refit(
-        ratings, rows, chosen.epochs, request.configuration, request.say,
+        ratings, rows, chosen, request.configuration, request.say,
         progress=request.progress,
         tutor=engage_tutor(ratings, rows, request.configuration, request.environments),
     )  # fmt: skip

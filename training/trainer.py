@@ -7,13 +7,9 @@ on all training rows for exactly as many epochs as were chosen, with nothing to 
 from __future__ import annotations
 
 import logging
-import signal
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -21,12 +17,15 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from models.networks.hybrid_vae import HybridVAE
 from training.baselines import fit_bias
 from training.batches import Batch, DenoisingBatches, FoldBatches
-from training.config import Configuration
+from training.callbacks import Averaging, Replay, Reseed, SaveLast
+from training.config import Configuration, Optimisation
+from training.interrupts import graceful_interrupt
 from training.learner import Learner
 from training.ratings import Ratings
 from training.split import Fold
@@ -35,7 +34,7 @@ from training.watch import EpochRecord, Watch
 
 MOST_LEVELS = 20
 FOLD_USERS = 256
-LAST = "last.ckpt"
+BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class Fitted:
     history: list[EpochRecord]
     warnings: list[str]
     interrupted: bool
+    averaged: bool = False
+    """Whether the weights are a mean over the last epochs."""
 
 
 def build_network(
@@ -88,80 +89,103 @@ def choose(
     save_every_s: float = 30.0,
     tutor: Tutor | None = None,
 ) -> Fitted:
-    """Fit on `rows`, follow `fold`, and return the network of the best epoch.
+    """Fit on `rows`, follow `fold`, and return the network that validates best.
 
     Checkpoints go to `folder`: best.ckpt, and last.ckpt every `save_every_s` or so, from which
     `resume` continues exactly. Ctrl-C ends the run with the best epoch so far and `interrupted`
     set. Raises TrainingDiverged on NaN or Inf, the best checkpoint kept.
     """
     learner, batches = _learner(ratings, rows, configuration, say, tutor)
+    last = folder / LAST
+    if not resume:
+        last.unlink(missing_ok=True)
+        (folder / BEST).unlink(missing_ok=True)
     best = ModelCheckpoint(
         folder, "best", monitor=learner.monitor, mode=learner.mode,
         save_weights_only=True, enable_version_counter=False,
     )  # fmt: skip
     settings = configuration.training
-    stopping = EarlyStopping(learner.monitor, mode=learner.mode, patience=settings.patience)
-    callbacks = [_Reseed(batches), best, stopping, _SaveLast(folder / LAST, save_every_s)]
-    trainer = _trainer(settings.max_epochs, callbacks, progress=progress)
-    validation = FoldBatches(ratings, fold, FOLD_USERS, configuration.evaluation.liked_from)
-    resumed = folder / LAST if resume and (folder / LAST).exists() else None
-    with _graceful_interrupt(trainer) as interrupt:
-        trainer.fit(learner, _loader(batches), _loader(validation), ckpt_path=resumed)
+    averaging = _averaging(learner, settings)
+    callbacks: list[Callback] = [Reseed(batches), best, *averaging]
+    if not averaging:  # which is timed by max_epochs, so the run must be whole
+        callbacks.append(
+            EarlyStopping(learner.monitor, mode=learner.mode, patience=settings.patience)
+        )
+    trainer = _trainer(
+        settings.max_epochs, [*callbacks, SaveLast(last, save_every_s)], progress=progress
+    )
+    validation = _loader(
+        FoldBatches(ratings, fold, FOLD_USERS, configuration.evaluation.liked_from)
+    )
+    with graceful_interrupt(trainer) as interrupt:
+        trainer.fit(
+            learner, _loader(batches), validation, ckpt_path=last if last.exists() else None
+        )
     if interrupt.is_set():
-        trainer.save_checkpoint(folder / LAST)
-    epochs = _restore(learner.network, Path(best.best_model_path))
-    return _fitted(learner, epochs, interrupted=interrupt.is_set())
+        trainer.save_checkpoint(last)
+    epochs = _restore(learner.network, best.best_model_path)
+    fitted = _fitted(learner, epochs, interrupted=interrupt.is_set())
+    if fitted.interrupted or not averaging or averaging[0].count == 0:
+        return fitted
+    return _better_of_both(fitted, averaging[0], learner, validation, best.best_model_score)
 
 
 def refit(
     ratings: Ratings,
     rows: NDArray[np.int64],
-    epochs: int,
+    chosen: Fitted,
     configuration: Configuration,
     say: Callable[[str], None],
     *,
     progress: bool = True,
     tutor: Tutor | None = None,
 ) -> Fitted:
-    """Fit anew on `rows` for exactly `epochs` epochs of the same schedules; nothing is watched."""
+    """Fit anew on `rows` as `chosen` was: as many epochs, the same rates, averaged if it was."""
     learner, batches = _learner(ratings, rows, configuration, say, tutor)
-    trainer = _trainer(epochs, [_Reseed(batches)], progress=progress)
-    with _graceful_interrupt(trainer) as interrupt:
+    settings = configuration.training
+    callbacks: list[Callback] = [Reseed(batches)]
+    if settings.learning_rate.schedule == "plateau":
+        rates = [record.figures["learning_rate"] for record in chosen.history]
+        callbacks.append(Replay(rates, settings.learning_rate.warmup_epochs))
+    averaging = _averaging(learner, settings) if chosen.averaged else []
+    trainer = _trainer(chosen.epochs, [*callbacks, *averaging], progress=progress)
+    with graceful_interrupt(trainer) as interrupt:
         trainer.fit(learner, _loader(batches))
-    return _fitted(learner, trainer.current_epoch, interrupted=interrupt.is_set())
+    for average in averaging:
+        learner.network.load_state_dict(average.average.module.state_dict())
+    return replace(
+        _fitted(learner, trainer.current_epoch, interrupted=interrupt.is_set()),
+        averaged=chosen.averaged,
+    )
 
 
-class _Reseed(Callback):
-    """Makes every epoch's randomness a function of (seed, epoch), so a resumed run is exact."""
-
-    def __init__(self, batches: DenoisingBatches) -> None:
-        self.batches = batches
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._enter(trainer.current_epoch)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        # Not at the epoch's start, which Lightning does not announce after resuming.
-        self._enter(trainer.current_epoch + 1)
-
-    def _enter(self, epoch: int) -> None:
-        self.batches.epoch = epoch
-        sequence = np.random.SeedSequence((self.batches.seed, epoch))
-        torch.manual_seed(int(sequence.generate_state(1)[0]))
+def _averaging(learner: Learner, settings: Optimisation) -> list[Averaging]:
+    """The averaging a configuration asks for: none or one."""
+    share = settings.learning_rate.averaging_from
+    if share is None:
+        return []
+    return [Averaging(learner.network, int(share * settings.max_epochs) + 1)]
 
 
-class _SaveLast(Callback):
-    """Saves what `resume` goes on from, at the end of an epoch but not more often than it pays."""
-
-    def __init__(self, path: Path, every_s: float) -> None:
-        self.path = path
-        self.every_s = every_s
-        self.saved_at = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if time.monotonic() - self.saved_at >= self.every_s:
-            trainer.save_checkpoint(self.path)
-            self.saved_at = time.monotonic()
+def _better_of_both(
+    best: Fitted,
+    averaging: Averaging,
+    learner: Learner,
+    validation: DataLoader[Batch],
+    best_score: Tensor | None,
+) -> Fitted:
+    """The best epoch's network or the averaged one, whichever validates better."""
+    kept = {name: value.clone() for name, value in best.network.state_dict().items()}
+    learner.network.load_state_dict(averaging.average.module.state_dict())
+    judge = _trainer(1, [], progress=False)
+    score = judge.validate(learner, validation, verbose=False)[0][learner.monitor]
+    sign = 1 if learner.mode == "min" else -1
+    if best_score is None or sign * score < sign * float(best_score):
+        learner.network.cpu().eval()
+        return replace(best, averaged=True, epochs=len(best.history))
+    learner.network.load_state_dict(kept)
+    learner.network.cpu().eval()
+    return best
 
 
 def _learner(
@@ -214,32 +238,10 @@ def _loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:
     return DataLoader(batches, batch_size=None, generator=torch.Generator())
 
 
-@contextmanager
-def _graceful_interrupt(trainer: pl.Trainer) -> Iterator[threading.Event]:
-    """First Ctrl-C: finish the batch, keep the best. Second: stop at once.
-
-    Lightning's own handling ends the process, and with it the evaluation of what was learnt.
-    """
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-
-    def stop(signum: int, frame: object) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-        trainer.should_stop = True
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _restore(network: HybridVAE, checkpoint: Path) -> int:
-    """Load the weights of a checkpoint of Learner; returns the epochs they have seen."""
+def _restore(network: HybridVAE, checkpoint: str) -> int:
+    """Load the weights of a checkpoint of Learner; returns the epochs they have seen, or 0."""
+    if not checkpoint:  # stopped before the first epoch was over
+        return 0
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     prefix = "network."
     network.load_state_dict({k.removeprefix(prefix): v for k, v in content["state_dict"].items()})
