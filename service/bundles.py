@@ -32,7 +32,7 @@ def locate(model: str) -> Path:
         return Path(model).expanduser()
     try:
         return Path(bentoml.models.get(model).path)
-    except BentoMLException:
+    except (BentoMLException, ValueError):  # absent, or no tag at all
         raise BundleMissing(
             f"There is no model {model} in BentoML's model store, nor a folder of that name: "
             "train one with `make train`, or set USHER_MODEL to a tag or a bundle's folder."

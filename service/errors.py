@@ -10,6 +10,7 @@ ServiceError
     |-- MalformedRequest   400  the request could not be read at all
     |-- NotFound           404  no such route
     |-- MethodNotAllowed   405  the route has other methods
+    |-- BodyTooSlow        408  the body did not come in time
     |-- BodyTooLarge       413  more than 1 MB
     |-- InternalError      500  our mistake; the log has it
     |-- Overloaded         503  the engine's queue is full; retry

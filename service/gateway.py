@@ -14,7 +14,15 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import PROBLEM_JSON, BodyTooLarge, BodyTooSlow, InternalError, Problem, TimedOut
+from service.errors import (
+    PROBLEM_JSON,
+    BodyTooLarge,
+    BodyTooSlow,
+    InternalError,
+    MalformedRequest,
+    Problem,
+    TimedOut,
+)
 from service.serving import Serving
 
 MAX_BODY = 1_000_000
@@ -61,6 +69,7 @@ class Gateway:
                 if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
                     receive = await _bounded_body(scope, receive)
                 arrived = True
+                _check_path(scope["path"])
                 await self._app(scope, receive, response.send)
         except Problem as problem:
             await response.refuse(problem)
@@ -114,6 +123,12 @@ async def send_problem(problem: Problem, send: Send) -> None:
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+def _check_path(path: str) -> None:
+    """Raises MalformedRequest for a line feed, over which Starlette's mounts lead astray."""
+    if "\n" in path:
+        raise MalformedRequest("The path holds a line feed, which no address here does.")
 
 
 async def _bounded_body(scope: Scope, receive: Receive) -> Receive:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
 
-if find_spec("tests.service_fixtures"):
-    pytest_plugins = ["tests.service_fixtures"]
+pytest_plugins = ["tests.service_fixtures"]
 
 settings.register_profile("usher", derandomize=True, deadline=None)
 settings.load_profile("usher")

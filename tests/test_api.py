@@ -329,6 +329,11 @@ def test_an_impossible_id_is_refused(client: httpx.Client, user_id: str) -> None
     assert "A-Za-z0-9._-" in document["detail"]
 
 
+def test_a_line_feed_in_a_path_is_refused_like_any_error(client: httpx.Client) -> None:
+    document = problem(client.get("/v1/users/1%0A/recommendations"), 400)
+    assert "line feed" in document["detail"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "told"),
     [

@@ -99,7 +99,7 @@ def test_the_pairwise_network_joins_on_request(tmp_path: Path) -> None:
     arguments = ["evaluate", "--data", data, "--folder", "run", "--pairwise", *SMALL]
     assert main(arguments) == 0
     names = [scores.predictor for scores in report_of(tmp_path / "run").tests[0].scores]
-    assert "pairwise-vae" in names or "pairwise" in names
+    assert "pairwise" in names
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,12 @@ def test_the_pairwise_network_joins_on_request(tmp_path: Path) -> None:
         (["--set", "training.max_epochs=0"], "max_epochs"),
         (["--data", "absent.csv"], "absent.csv"),
         (["--data", "netflix"], "netflix"),
+        (["--data", "[/bold].csv"], "There is no file [/bold].csv"),
         (["--data", DATA, "--protocol", "leave-one-out"], "leave-one-out"),
         (["--data", DATA, "--protocol", "random-1234"], "1000209"),
         (["--data", DATA, "--protocol", "official-u1"], "ml-100k"),
+        (["--scale", "1:5:1", "--time-column", "when"], "--time-column and --scale can describe"),
+        (["--folder", "/dev/null/run"], "/dev/null/run: Not a directory; make room"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence_with_exit_code_2(
@@ -122,6 +125,37 @@ def test_a_mistake_is_told_in_one_sentence_with_exit_code_2(
     assert said in told
     assert "Traceback" not in told
     assert told.startswith("usher: ")
+
+
+def test_a_file_of_ones_own_is_described_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ratings = load_ratings(DATA, SourceSettings(download=False))
+    rows = zip(ratings.users, ratings.items, ratings.values, strict=True)
+    lines = [f"u{user},i{item},{value:g},1" for user, item, value in rows]
+    repeated = lines[0].rsplit(",", 1)[0] + ",2"
+    text = "\n".join(["who,what,stars,when", *lines, repeated, ""])
+    Path("mine.csv").write_text(text)
+    Path("titles.csv").write_text("id,title\ni0,Nought\n")
+    named = "--user-column=who --item-column=what --rating-column=stars --time-column=when"
+    arguments = ["evaluate", "--data", "mine.csv", "--folder", "run", *SMALL, *named.split()]
+
+    assert main(arguments) == 2
+    assert "keep the latest with --duplicates last" in capsys.readouterr().err
+    assert main([*arguments, "--duplicates=last", "--scale=1:5:1"]) == 2
+    assert "not on the scale 1 to 5" in capsys.readouterr().err
+
+    described = ["--duplicates=last", "--scale=0:5:0.5", "--items-file=titles.csv"]
+    assert main([*arguments, *described]) == 0
+    assert report_of(tmp_path / "run").data.ratings == len(ratings)
+
+
+@pytest.mark.parametrize("text", ["1:5", "1:5:one", "5:1:1", "1:5:0", "1:5:nan", "1:inf:1"])
+def test_what_is_no_scale_is_told(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "--data", "mine.csv", "--scale", text])
+    assert ended.value.code == 2
+    assert f"--scale: {text!r}" in capsys.readouterr().err
 
 
 def test_a_run_is_resumed_only_as_it_was_started(capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,7 +147,7 @@ def test_the_scale_is_the_ends_and_the_common_step(
 def test_a_scale_that_cannot_be_inferred_is_asked_for(ratings: list[float], tmp_path: Path) -> None:
     rows = [("u", f"i{n}", rating) for n, rating in enumerate(ratings)]
     path = write_table(tmp_path / "r.csv", rows, "user,item,rating")
-    with pytest.raises(DataError, match=r"no rating scale can be inferred .* give the scale's"):
+    with pytest.raises(DataError, match=r"no rating scale can be inferred .* name it with --scale"):
         load(path)
 
 

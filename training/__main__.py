@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from training.config import Configuration, load_configuration, shipped_configurations
 from training.errors import DataUnavailable, TrainingError
@@ -43,11 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options, console))
     except TrainingError as error:
-        console.print(f"[red]usher:[/red] {error}", highlight=False, soft_wrap=True)
-        return 2
+        return _refused(str(error), console)
     except OSError as error:  # a folder that cannot be written, a disk that is full
-        console.print(f"[red]usher:[/red] {error}.", highlight=False, soft_wrap=True)
-        return 2
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _refused(f"{what}; make room there, or choose another folder.", console)
     except KeyboardInterrupt:
         return 130
 
@@ -139,7 +139,7 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
     from training.split import split_ratings
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     configuration = _configuration(options)
     name = options.data or DEFAULT_DATA
@@ -187,6 +187,11 @@ def _run_folder(configuration: Configuration, ratings: Ratings) -> Path:
     return STATE / "runs" / name
 
 
+def _refused(sentence: str, console: Console) -> int:
+    console.print(f"[red]usher:[/red] {escape(sentence)}", highlight=False, soft_wrap=True)
+    return 2
+
+
 def _interrupted(folder: Path, console: Console) -> int:
     best = folder / "best.ckpt"
     kept = f"The best checkpoint so far is {best}" if best.exists() else "No epoch was finished"
@@ -209,10 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         (train, "train, evaluate and register a model"),
         (evaluate, "train and score by a protocol; register nothing"),
     ):
-        sub = commands.add_parser(
-            command.__name__, help=text, description=text.capitalize() + ".",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )  # fmt: skip
+        sub = commands.add_parser(command.__name__, help=text, description=text.capitalize() + ".")
         sub.set_defaults(command=command)
         _add_options(sub)
     commands.choices["evaluate"].add_argument(
@@ -240,7 +242,9 @@ def _add_accuracy(commands: Any) -> None:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(shipped_configurations())
-    parser.add_argument("--config", default="proven", help=f"a name ({names}) or a .yaml file")
+    parser.add_argument(
+        "--config", default="proven", help=f"{names} (default: proven), or a .yaml file"
+    )
     parser.add_argument(
         "--data",
         help=f"a MovieLens name, synthetic[:users=..,items=..,ratings=..,seed=..], or a .csv or "
@@ -252,7 +256,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="override one value of the configuration, e.g. training.max_epochs=5",
     )  # fmt: skip
-    parser.add_argument("--folder", type=Path, help="where checkpoints and the report go")
+    parser.add_argument(
+        "--folder", type=Path, help=f"where checkpoints and the report go ({STATE}/runs/...)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument(
         "--pairwise", action="store_true", help="add the pairwise VAE to the baselines (slow)"

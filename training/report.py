@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from models.bundle import DataRecord
@@ -51,7 +52,7 @@ def print_report(report: RunReport, console: Console) -> None:
     """Print the run's facts, its warnings and one table per test fold."""
     console.print(_facts(report))
     for warning in report.warnings:
-        console.print(f"[yellow]Early warning:[/yellow] {warning}")
+        console.print(f"[yellow]Early warning:[/yellow] {escape(warning)}")
     for comparison in report.tests:
         console.print(results_table(comparison))
 
@@ -71,5 +72,5 @@ def _facts(report: RunReport) -> Table:
     )  # fmt: skip
     table = Table.grid(padding=(0, 2))
     for name, value in rows:
-        table.add_row(f"[bold]{name}[/bold]", value)
+        table.add_row(f"[bold]{name}[/bold]", escape(value))
     return table

@@ -3,6 +3,7 @@
     location      data folder -> cache -> download, for MovieLens by name
     movielens     each release's own files          tables        any CSV or Parquet
     synthetic     MovieLens-shaped ratings of any size
+    settings      what can be said of a source       options       the same on the command line
     delimited     text -> typed columns             faults        which line of a text is wrong
     assembly      columns -> Ratings, or a sentence that names the row at fault
 
@@ -23,7 +24,7 @@ from training.sources.settings import SourceSettings
 from training.sources.synthetic import load_synthetic
 from training.sources.tables import load_table
 
-__all__ = ["SourceSettings", "available", "load_ratings", "official_split"]
+__all__ = ["SourceSettings", "available", "is_file", "load_ratings", "official_split"]
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 
@@ -53,6 +54,11 @@ def available(name: str, settings: SourceSettings) -> bool:
     if name in RELEASES:
         return on_disk(RELEASES[name], settings)
     return is_synthetic(name) or Path(name).expanduser().is_file()
+
+
+def is_file(name: str) -> bool:
+    """Whether a data name means a file, there or not."""
+    return name not in RELEASES and not is_synthetic(name)
 
 
 def is_synthetic(name: str) -> bool:

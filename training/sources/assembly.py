@@ -95,7 +95,7 @@ def _check_scale(table: RatingTable, scale: RatingScale | None) -> RatingScale:
         row = _first(np.isin(values.to_numpy(), distinct[off].astype(np.float32)))
         raise DataError(
             f"{table.place(row)}: the rating {values[row]:g} is not on the scale "
-            f"{describe_scale(scale)}; correct the line or give another scale."
+            f"{describe_scale(scale)}; correct the line or name another --scale."
         )
     return scale
 
@@ -105,8 +105,8 @@ def _inferred(table: RatingTable, distinct: NDArray[np.float64]) -> RatingScale:
         return infer_scale(distinct)
     except UnclearScaleError as reason:
         raise DataError(
-            f"{table.path}: no rating scale can be inferred because {reason}; give the scale's "
-            "minimum, maximum and step."
+            f"{table.path}: no rating scale can be inferred because {reason}; name it with "
+            "--scale LOW:HIGH:STEP."
         ) from None
 
 
@@ -143,7 +143,8 @@ def _check_pairs(
     user, item = table.frame["user"][second], table.frame["item"][second]
     raise DataError(
         f"{table.place(second)}: user {user} rates item {item} a second time (the first is "
-        f"{table.place(first).rpartition(', ')[2]}); remove one, or set duplicates to last."
+        f"{table.place(first).rpartition(', ')[2]}); remove one, or keep the latest with "
+        "--duplicates last."
     )
 
 

@@ -61,5 +61,5 @@ def _not_one_column(path: Path, role: str, name: str, names: Sequence[str]) -> s
     listed = ", ".join(repr(each) for each in names[:12])
     return (
         f"{path}, line 1: there is {number} {name!r} among {listed}; rename the column that holds "
-        f"the {role}, or say what it is called with {role}_column."
+        f"the {role}, or say what it is called with --{role}-column."
     )
