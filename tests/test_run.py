@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import bentoml
@@ -20,6 +23,7 @@ from training.run import MODEL
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings
 
+ROOT = Path(__file__).resolve().parent.parent
 DATA = "synthetic:users=200,items=90,ratings=5000,seed=2"
 SMALL = [
     "--set=network.n_factors=8",
@@ -69,6 +73,22 @@ def test_train_registers_a_bundle_that_answers_as_the_report_says(tmp_path: Path
     low, high = np.clip([predicted - reach, predicted + reach], 0.5, 5)
     inside = (low <= hidden.ratings) & (hidden.ratings <= high)
     assert manifest.calibration.measured == pytest.approx(inside.mean(), abs=2e-3)
+
+
+def test_without_make_the_same_store_is_used(tmp_path: Path) -> None:
+    names = ("BENTOML_HOME", "BENTOML_DO_NOT_TRACK")
+    environment = {k: v for k, v in os.environ.items() if k not in names}
+    program = (
+        f"from training.__main__ import main; main(['train', '--data', {DATA!r}, *{SMALL!r}])\n"
+        "import bentoml; print(bentoml.models.get('usher:latest').path)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    path = Path(ended.stdout.splitlines()[-1])
+    assert path.parent == tmp_path / ".usher" / "bentoml" / "models" / "usher"
 
 
 def test_evaluate_prints_the_report_as_json(

@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
     console = Console(stderr=True, emoji=False)  # ml-1m:b:… is no emoji
+    # The store that make and the local service use; BentoML reads both when it loads, later.
+    os.environ.setdefault("BENTOML_HOME", str(STATE.resolve() / "bentoml"))
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     try:
         return int(options.command(options, console))
     except TrainingError as error:
