@@ -95,7 +95,7 @@ def run(request: Request) -> Outcome | None:
     Raises TrainingError subclasses. Every choice is made on the validation fold; each test fold is
     scored once, after the refit.
     """
-    watch = Stopwatch()
+    code, watch = code_version(), Stopwatch()
     ratings, split, configuration = request.ratings, request.split, request.configuration
     _claim_folder(request)
     with watch.stage("teach"):
@@ -118,7 +118,9 @@ def run(request: Request) -> Outcome | None:
     with watch.stage("evaluate"):
         predictors = [_predictor(final, request, multiplier), *baselines]
         tests = [_compare(predictors, request, fold) for fold in split.tests]
-    return Outcome(final, multiplier, _report(request, chosen, validation, tests, watch.seconds))
+    return Outcome(
+        final, multiplier, _report(request, code, chosen, validation, tests, watch.seconds)
+    )
 
 
 def calibrate(fitted: Fitted, request: Request) -> float:
@@ -213,6 +215,7 @@ def _claim_folder(request: Request) -> None:
 
 def _report(
     request: Request,
+    code: str,
     chosen: Fitted,
     validation: Comparison,
     tests: list[Comparison],
@@ -234,5 +237,5 @@ def _report(
         validation=validation,
         tests=tests,
         seconds=seconds,
-        code_version=code_version(),
+        code_version=code,
     )
