@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 import bentoml
-from bentoml.exceptions import BentoMLException
+from bentoml.exceptions import BentoMLException, NotFound
 
-from models.bundle import Bundle, BundleMissing, open_bundle
+from models.bundle import Bundle, BundleCorrupt, BundleMissing, open_bundle
 
 MODEL_NAME = "usher"
 DEFAULT_TAG = f"{MODEL_NAME}:latest"
@@ -27,13 +27,25 @@ def find_bundle(model: str | None, packed: str | None) -> Bundle:
 
 
 def locate(model: str) -> Path:
-    """The folder of a model named by folder or by tag. Raises BundleMissing."""
+    """The folder of a model named by folder or by tag. Raises BundleMissing or BundleCorrupt."""
     if os.sep in model or Path(model).is_dir():
         return Path(model).expanduser()
     try:
-        return Path(bentoml.models.get(model).path)
+        return _in_store(bentoml.Tag.from_taglike(model))
     except (BentoMLException, ValueError):  # absent, or no tag at all
         raise BundleMissing(
             f"There is no model {model} in BentoML's model store, nor a folder of that name: "
             "train one with `make train`, or set USHER_MODEL to a tag or a bundle's folder."
+        ) from None
+
+
+def _in_store(tag: bentoml.Tag) -> Path:
+    try:
+        return Path(bentoml.models.get(tag).path)
+    except NotFound:
+        raise
+    except Exception:  # BentoML checks little of its model.yaml, and raises whatever that leads to
+        raise BundleCorrupt(
+            f"BentoML cannot read the model.yaml of {tag} in its model store; copy or export the "
+            "bundle again."
         ) from None
