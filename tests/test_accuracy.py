@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from training.accuracy.plan import MODELS as NAMES
 from training.accuracy.plan import TABLE, Cell, planned
 from training.accuracy.recipe import ROOT, recipe
 from training.accuracy.record import Record, Row, Run
+from training.accuracy.revision import revision
 from training.accuracy.search import Search, search
 from training.accuracy.table import accuracy_table, medians
 from training.config import Configuration, load_configuration
@@ -227,6 +229,25 @@ def test_a_recipe_follows_code_and_settings_but_no_comments(tmp_path: Path) -> N
     rows = "training/baselines/rows.py"  # imported by bias.py
     assert recipe_after("import", rows, "self.values.mean()", "self.values.max()") != same
     assert recipe({"a": 2}, ("training.baselines.bias",)) != same
+
+
+def test_the_revision_is_that_of_the_code(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+
+    assert revision(tmp_path) == "unknown"
+    for name in ("training/run.py", "results/accuracy.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("as committed")
+    git("init", "--quiet")
+    git("add", "training", "results")
+    git("commit", "--quiet", "-m", "All of it")
+    clean = revision(tmp_path)
+    (tmp_path / "results" / "accuracy.json").write_text("one row more")
+    assert revision(tmp_path) == clean
+    (tmp_path / "training" / "run.py").write_text("changed")
+    assert revision(tmp_path) == f"{clean}+"
 
 
 # What is measured

@@ -15,9 +15,10 @@ from pathlib import Path
 from training.accuracy.bench import LIKED_FROM, Bench, Measured
 from training.accuracy.models import MODELS, recipe_of
 from training.accuracy.plan import HELD_OUT_USERS, SPLIT_SEED, Cell
+from training.accuracy.recipe import ROOT
 from training.accuracy.record import Record, Row, Run
+from training.accuracy.revision import revision
 from training.errors import TrainingError
-from training.publish import code_version
 from training.ratings import Ratings
 from training.scores import Scores
 from training.sources import SourceSettings, load_ratings
@@ -80,7 +81,7 @@ def _due(cells: list[Cell], job: Job) -> tuple[list[Cell], list[Cell]]:
 def _measured(cell: Cell, ratings: Ratings, split: Split, job: Job) -> bool:
     """Measure one cell and record it; False, and a line, if that cannot be done here."""
     bench = Bench(cell, ratings, split, job.state, job.say, recipe_of)
-    code, recipe, start = code_version(), recipe_of(cell), time.monotonic()
+    code, recipe, start = revision(ROOT), recipe_of(cell), time.monotonic()
     job.say(f"{cell.name} ...")
     try:
         found = MODELS[cell.model].measure(bench)

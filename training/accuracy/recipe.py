@@ -16,7 +16,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("training", "models")
-# They decide what is told and written, or (config) hold values that are settings of the recipe.
+# They decide what is told and written; or what they yield is told apart by itself: values of a
+# configuration are settings of the recipe, and rows read from a source are in the split's digest.
 APART = frozenset(
     {
         "models.bundle",
@@ -26,6 +27,7 @@ APART = frozenset(
         "training.publish",
         "training.report",
         "training.scores",
+        "training.sources",
     }
 )
 # Formulas and rows, which every figure depends on.
@@ -48,10 +50,14 @@ def _closure(modules: Sequence[str], root: Path) -> set[str]:
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module not in found | APART and _path(module, root):
+        if module not in found and not _apart(module) and _path(module, root):
             found.add(module)
             waiting += _imports(module, root)
     return found
+
+
+def _apart(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in APART)
 
 
 @cache
