@@ -12,6 +12,7 @@ import time
 from collections.abc import MutableMapping
 from typing import Any
 
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
@@ -31,6 +32,9 @@ DRAINED_BODY = 16_000_000
 before it reads the answer then gets to read it. Beyond that the connection is closed."""
 CACHE_STATE = "usher.cache"
 """Where in the scope a route notes its cache state, for the metrics."""
+
+_DESCRIPTION = RedirectResponse("/v1/openapi.json")
+"""What `/` answers: BentoML's own page there loads a script from elsewhere."""
 
 log = logging.getLogger("usher")
 
@@ -70,7 +74,8 @@ class Gateway:
                     receive = await _bounded_body(scope, receive)
                 arrived = True
                 _check_path(scope["path"])
-                await self._app(scope, receive, response.send)
+                app = _DESCRIPTION if scope["path"] == "/" else self._app
+                await app(scope, receive, response.send)
         except Problem as problem:
             await response.refuse(problem)
         except TimeoutError:

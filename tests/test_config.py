@@ -64,6 +64,8 @@ def test_overrides_reach_nested_values_and_keep_the_rest() -> None:
         ("training", "key=value"),
         ("seed.x=1", "below seed"),
         ("network.dropout=1.0", "dropout"),
+        ("seed=-1", "seed"),
+        ("evaluation.split_seed=-1", "split_seed"),
         ("network.hidden_dims=[", "not YAML"),
         ("network.hidden_dims=[]", "hidden_dims"),
     ],

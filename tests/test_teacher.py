@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 
 from models.networks.architecture import Architecture
 from models.networks.loss import preference_lesson
-from training.baselines import fit_ease
+from training.baselines import fit_bias, fit_ease
 from training.batches import DenoisingBatches
 from training.config import Configuration, Optimisation, Teaching
+from training.errors import TrainingError
+from training.peers.environment import is_installed
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings
 from training.teacher import RankingLessons, RatingLessons, Teacher, Tutor
+from training.teaching import fit_teacher
 from training.trainer import choose
 
+ENVIRONMENTS = Path(".usher/peers")
 DATA = "synthetic:users=200,items=80,ratings=5000,seed=3"
 
 
@@ -146,3 +150,31 @@ def test_the_ranking_lesson_is_a_cross_entropy() -> None:
     loss = preference_lesson(torch.log_softmax(logits, 1), taught)
     expected = torch.nn.functional.cross_entropy(logits, taught)
     torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.skipif(
+    not is_installed("myfm", ENVIRONMENTS),
+    reason="the teacher's library is not there: make accuracy ONLY=ml-100k:myfm",
+)
+def test_bayesian_svdpp_is_told_faithfully_and_rates_better_than_biases(ratings: Ratings) -> None:
+    split = split_ratings(ratings, "random", 42)
+    teacher = fit_teacher(ratings, split.fit, Teaching(rank=4, draws=60), 1, ENVIRONMENTS)
+    assert teacher.user_factors.shape == (200, 4 * 40)  # draws but for the burn-in, side by side
+    rows = split.validation.hidden
+    users, items = ratings.users[rows].astype(np.int64), ratings.items[rows].astype(np.int64)
+    actual = ratings.values[rows]
+    bias = fit_bias(ratings, split.fit)
+    by_bias = bias.rate(ratings.histories(split.fit), users, items)
+    mine = np.sqrt(np.mean((teacher.rate(users, items) - actual) ** 2))
+    assert mine < np.sqrt(np.mean((by_bias - actual) ** 2)) * 1.01
+
+
+def test_a_teacher_that_cannot_be_installed_is_told_in_one_sentence(
+    ratings: Ratings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(TrainingError, match="myfm cannot be installed") as caught:
+        fit_teacher(ratings, np.arange(10), Teaching(), 1, tmp_path / "peers")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "peers" / "myfm").exists()

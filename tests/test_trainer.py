@@ -174,23 +174,24 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
         assert mine.figures == pytest.approx(expected.figures, abs=1e-6)
 
 
-def test_ctrl_c_keeps_the_best_epoch_and_a_place_to_resume(
-    ratings: Ratings, split: Split, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_the_best_epoch_and_a_place_to_resume(
+    ratings: Ratings, split: Split, tmp_path: Path, number: signal.Signals
 ) -> None:
-    def press_ctrl_c_once_something_is_kept() -> None:
+    def signal_once_something_is_kept() -> None:
         while not best.exists():
             patience.wait(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     best, patience = tmp_path / "best.ckpt", threading.Event()
-    threading.Thread(target=press_ctrl_c_once_something_is_kept, daemon=True).start()
+    threading.Thread(target=signal_once_something_is_kept, daemon=True).start()
     fitted = choose(
         ratings, split.fit, split.validation, small(max_epochs=500, patience=500), tmp_path, silent,
         progress=False,
     )  # fmt: skip
     assert fitted.interrupted
     assert len(fitted.history) < 500
-    assert (tmp_path / "last.ckpt").exists()
+    assert (tmp_path / "last.ckpt").exists() == (number == signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -29,7 +29,7 @@ class Evaluation(Section):
 
     protocol: str = "random"
     """random, random-1234, official-u1, official-u2, temporal, users or users-liked."""
-    split_seed: int = 42
+    split_seed: int = Field(42, ge=0, lt=2**32)
     """Seed of the split; the training seed is apart from it."""
     liked_from: float = 4.0
     """Ratings at or above this are liked: targets of ranking and of the preference head."""
@@ -126,7 +126,7 @@ class Configuration(Section):
     """One run: what is fitted, how, on what split, from which seed."""
 
     name: str
-    seed: int = 1
+    seed: int = Field(1, ge=0, lt=2**32)
     """Seed of initialisation, batches and hiding."""
     network: Architecture = Architecture()
     training: Optimisation = Optimisation()

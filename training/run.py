@@ -37,7 +37,7 @@ from training.report import RunReport
 from training.scores import Comparison
 from training.split import Fold, Split
 from training.teaching import engage_tutor
-from training.trainer import Fitted, choose, refit
+from training.trainer import LAST, Fitted, choose, refit
 
 MODEL = "hybrid-vae"
 RATINGLESS_PROTOCOLS = frozenset({"users-liked"})
@@ -210,6 +210,8 @@ def _claim_folder(request: Request) -> None:
             f"The run in {request.folder} was started with another configuration, data or split; "
             "resume it as it was, or start anew without --resume."
         )
+    if request.resume and not (request.folder / LAST).exists():
+        request.say(f"There is nothing to resume in {request.folder}; the run starts anew.")
     path.write_text(json.dumps(content, indent=2))
 
 

@@ -121,7 +121,7 @@ def choose(
         trainer.fit(
             learner, _loader(batches), validation, ckpt_path=last if last.exists() else None
         )
-    if interrupt.is_set():
+    if interrupt.is_set() and not trainer.received_sigterm:  # which stops within an epoch
         trainer.save_checkpoint(last)
     epochs = _restore(learner.network, best.best_model_path)
     fitted = _fitted(learner, epochs, interrupted=interrupt.is_set())
