@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from training.sources import SourceSettings, is_file, load_ratings
 from training.sources.options import add_table_options, described
 
 if TYPE_CHECKING:
-    from training.run import Request
+    from training.run import Outcome, Request
 
 # On a machine with other work, threads that spin at every barrier cost torch a factor of four; it
 # reads this when it loads, which is later.
@@ -58,14 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train(options: argparse.Namespace, console: Console) -> int:
     """Train, evaluate and register a bundle in the model store."""
     from training.publish import new_version, publish, register  # torch loads when needed
-    from training.report import print_report, write_report
-    from training.run import run
+    from training.report import print_report
 
-    request = _request(options, console)
-    outcome = run(request)
-    if outcome is None:
-        return _interrupted(request.folder, console)
-    path = write_report(outcome.report, request.folder)
+    done = _carry_out(options, console)
+    if done is None:
+        return 130
+    request, outcome, path = done
     print_report(outcome.report, _output())
     version = new_version(request.configuration, datetime.now(UTC))
     STATE.mkdir(exist_ok=True)
@@ -85,30 +83,42 @@ def train(options: argparse.Namespace, console: Console) -> int:
         )
         bundle = register(bundle)
     parity = bundle.manifest.parity
-    console.print(
+    request.say(
         f"Registered usher:{version} (digest {bundle.digest[:12]}; ONNX and torch differ by at "
-        f"most {parity.max_abs_difference:.1e} on {parity.histories} histories). Report: {path}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f"most {parity.max_abs_difference:.1e} on {parity.histories} histories). Report: {path}"
+    )
     return 0
 
 
 def evaluate(options: argparse.Namespace, console: Console) -> int:
     """Train and score by a protocol without registering anything."""
-    from training.report import print_report, write_report
+    from training.report import print_report
+
+    done = _carry_out(options, console)
+    if done is None:
+        return 130
+    request, outcome, path = done
+    if options.json:
+        print(outcome.report.model_dump_json(indent=2))
+    else:
+        print_report(outcome.report, _output())
+    request.say(f"Report: {path}")
+    return 0
+
+
+def _carry_out(
+    options: argparse.Namespace, console: Console
+) -> tuple[Request, Outcome, Path] | None:
+    """Run the experiment and write its report; None if it was interrupted, which is told."""
+    from training.report import write_report
     from training.run import run
 
     request = _request(options, console)
     outcome = run(request)
     if outcome is None:
-        return _interrupted(request.folder, console)
-    path = write_report(outcome.report, request.folder)
-    if options.json:
-        print(outcome.report.model_dump_json(indent=2))
-    else:
-        print_report(outcome.report, _output())
-    console.print(f"Report: {path}", highlight=False)
-    return 0
+        _tell_interrupted(request)
+        return None
+    return request, outcome, write_report(outcome.report, request.folder)
 
 
 def accuracy(options: argparse.Namespace, console: Console) -> int:
@@ -118,18 +128,24 @@ def accuracy(options: argparse.Namespace, console: Console) -> int:
     from training.accuracy.record import Record
     from training.accuracy.table import accuracy_table
 
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-
     cells, record = planned(options.only), Record(options.record)
     job = Job(
-        cells, record, STATE, SourceSettings.from_environment(os.environ), say,
+        cells, record, STATE, SourceSettings.from_environment(os.environ), _voice(console),
         again=options.again, keep_older=options.keep_older,
     )  # fmt: skip
     measure(job)
     shown = [row for row in record.read().rows if row.cell in cells]
     _output(width=140).print(accuracy_table(shown))
     return 0
+
+
+def _voice(console: Console) -> Callable[[str], None]:
+    """What tells a person things: plain lines that a terminal wraps."""
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    return say
 
 
 def _output(width: int = 120) -> Console:
@@ -140,9 +156,6 @@ def _output(width: int = 120) -> Console:
 def _request(options: argparse.Namespace, console: Console) -> Request:
     from training.run import Request
     from training.split import split_ratings
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     configuration = _configuration(options)
     name = options.data or DEFAULT_DATA
@@ -157,7 +170,7 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
     )  # fmt: skip
     folder = options.folder or _run_folder(configuration, ratings)
     return Request(
-        ratings, split, configuration, folder, say,
+        ratings, split, configuration, folder, _voice(console),
         resume=options.resume, progress=console.is_terminal, pairwise=options.pairwise,
     )  # fmt: skip
 
@@ -195,15 +208,10 @@ def _refused(sentence: str, console: Console) -> int:
     return 2
 
 
-def _interrupted(folder: Path, console: Console) -> int:
-    best = folder / "best.ckpt"
+def _tell_interrupted(request: Request) -> None:
+    best = request.folder / "best.ckpt"
     kept = f"The best checkpoint so far is {best}" if best.exists() else "No epoch was finished"
-    console.print(
-        f"Stopped. {kept}; the same command with --resume goes on from the last epoch.",
-        highlight=False,
-        soft_wrap=True,
-    )
-    return 130
+    request.say(f"Stopped. {kept}; the same command with --resume goes on from the last epoch.")
 
 
 def _parser() -> argparse.ArgumentParser:
