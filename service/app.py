@@ -52,7 +52,7 @@ class Answer(Recommendations):
 class Usher:
     """Top-k recommendations and predicted ratings. /v1/openapi.json describes the REST API."""
 
-    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @bentoml.on_deployment
     @staticmethod
     def verify() -> None:
         """Before any worker starts: refuse to serve a model or settings that cannot be used."""
@@ -62,7 +62,7 @@ class Usher:
             sys.exit(f"Usher does not start. {error}")
         sweep_counts_folders()
 
-    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    @bentoml.on_startup
     async def open(self) -> None:
         """In each worker: load the model, run it once, and settle the garbage collector."""
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="graphs")
@@ -77,7 +77,7 @@ class Usher:
         serving.settings, serving.metrics, serving.recommender = settings, metrics, recommender
         settle_garbage_collector()
 
-    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    @bentoml.on_shutdown
     async def close(self) -> None:
         """Requests have ended: let go of the cache and the engine's thread."""
         recommender, serving.recommender = serving.recommender, None
@@ -89,7 +89,7 @@ class Usher:
         """Ready once a model is loaded and runs on a provider that was allowed."""
         return serving.ready
 
-    @bentoml.api(route="/recommend")  # type: ignore[untyped-decorator]
+    @bentoml.api(route="/recommend")
     async def recommend(
         self,
         user_id: str,

@@ -117,7 +117,7 @@ class MicroBatcher(Generic[Job, Answer]):
         try:
             jobs = [entry.job for entry in batch]
             answers = await loop.run_in_executor(self._executor, self._run, jobs)
-        except Exception as error:
+        except Exception as error:  # whatever it is, the callers it belongs to must hear of it
             if len(batch) == 1:
                 _fail(batch[0].answer, error)
                 return

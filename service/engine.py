@@ -15,8 +15,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, GraphSpec, Manifest
+from models.bundle import Bundle
 from models.histories import Histories
+from models.manifest import GraphSpec, Manifest
 from service.errors import ModelNotServable
 from service.filters import ItemFilter
 from service.providers import forbids_cpu, in_use, requested

@@ -83,7 +83,7 @@ class Gateway:
             await response.refuse(
                 late(f"A request may take {limit_s} s, and this one took longer.")
             )
-        except Exception:
+        except Exception:  # the outermost layer: a mistake of ours leaves as a problem document
             log.exception("%s %s failed", scope["method"], scope["path"])
             await response.refuse(InternalError("The service made a mistake; its log has more."))
         finally:

@@ -12,9 +12,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from models.bundle import RatingScale, UserHistories
+from models.bundle import UserHistories
 from models.catalog import Catalog
 from models.histories import Histories
+from models.manifest import RatingScale
 from service.errors import Fault, InvalidRequest, UnknownItem
 from service.schemas import GivenRating
 

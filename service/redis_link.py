@@ -43,7 +43,7 @@ class RedisLink:
         try:
             async with asyncio.timeout(self._timeout_s):
                 if not connection.is_connected:
-                    await connection.connect()  # type: ignore[no-untyped-call]
+                    await connection.connect()
                 await connection.send_command(*command, check_health=False)
                 reply = await connection.read_response(
                     disable_decoding=True, disconnect_on_error=False
@@ -74,5 +74,5 @@ class RedisLink:
         if self._free_places == 0:
             raise ConnectionRefusedError("every connection to Redis is in use")
         self._free_places -= 1
-        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        connection: AbstractConnection = self._pool.make_connection()
         return connection

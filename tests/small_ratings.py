@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.bundle import RatingScale
 from models.catalog import Catalog
 from models.histories import Histories
+from models.manifest import RatingScale
 from training.ratings import Origin, Ratings
 
 

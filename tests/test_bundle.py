@@ -17,13 +17,13 @@ from models.bundle import (
     BundleError,
     BundleIncompatible,
     BundleMissing,
-    RatingScale,
     UserHistories,
     open_bundle,
 )
 from models.catalog import Catalog
 from models.columns import read_strings, write_strings
 from models.histories import Histories
+from models.manifest import RatingScale
 from tests.tiny import tiny_bundle, tiny_ratings
 
 

@@ -11,8 +11,9 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, Manifest
+from models.bundle import Bundle
 from models.histories import Histories
+from models.manifest import Manifest
 from service.engine import Engine, RankJob, RateJob, check_graphs
 from service.errors import ModelNotServable, UnknownGenre
 from service.filters import Filters

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from models.bundle import RatingScale
 from models.histories import Histories
+from models.manifest import RatingScale
 from models.networks.architecture import Architecture
 from models.networks.flat import rows_of
 from models.networks.graphs import RecommendGraph

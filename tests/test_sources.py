@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.bundle import RatingScale
+from models.manifest import RatingScale
 from training.errors import DataError
 from training.ratings import Ratings
 from training.sources import SourceSettings, available, load_ratings

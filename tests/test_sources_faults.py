@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from models.bundle import RatingScale
+from models.manifest import RatingScale
 from training.errors import DataError
 from training.sources import SourceSettings, load_ratings
 

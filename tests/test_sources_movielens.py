@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import RatingScale
+from models.manifest import RatingScale
 from training.errors import DataError, ProtocolError
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings, official_split

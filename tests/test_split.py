@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.bundle import RatingScale
 from models.catalog import Catalog
+from models.manifest import RatingScale
 from training.errors import ProtocolError
 from training.ratings import Origin, Ratings
 from training.sources import SourceSettings, load_ratings

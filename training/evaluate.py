@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import RatingScale
 from models.histories import Histories
+from models.manifest import RatingScale
 from training import metrics
 from training.metrics import Floats
 from training.predictor import GAUSSIAN_80, IntervalPredictor, Predictor, Transductive

@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.bundle import GraphSpec, Parity, RatingScale, TensorSpec
 from models.histories import Histories
+from models.manifest import GraphSpec, Parity, RatingScale, TensorSpec
 from models.networks.graphs import FoldInNetwork, RateGraph, RecommendGraph
 from training.errors import ExportError
 

@@ -11,16 +11,8 @@ from pathlib import Path
 import bentoml
 import numpy as np
 
-from models.bundle import (
-    Bundle,
-    Calibration,
-    DataRecord,
-    Description,
-    ProtocolRecord,
-    UserHistories,
-    open_bundle,
-    write_bundle,
-)
+from models.bundle import Bundle, UserHistories, open_bundle, write_bundle
+from models.manifest import Calibration, DataRecord, Description, ProtocolRecord
 from models.networks.graphs import FoldInNetwork
 from training.config import Configuration
 from training.export import export_graphs

@@ -12,9 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import RatingScale
 from models.catalog import Catalog
 from models.histories import Histories
+from models.manifest import RatingScale
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from models.bundle import DataRecord
+from models.manifest import DataRecord
 from training.scores import Comparison, results_table
 
 

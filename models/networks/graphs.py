@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from models.bundle import RatingScale, TensorSpec
+from models.manifest import RatingScale, TensorSpec
 from models.networks.flat import rows_of
 from models.networks.hybrid_vae import UserVectors
 

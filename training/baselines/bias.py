@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import RatingScale
 from models.histories import Histories
+from models.manifest import RatingScale
 from training.baselines.rows import FittedRows, fitted_rows
 from training.ratings import Ratings
 

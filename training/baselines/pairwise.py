@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.bundle import RatingScale
 from models.histories import Histories
+from models.manifest import RatingScale
 from training.baselines.pairwise_network import PairwiseNetwork
 from training.baselines.pairwise_settings import PairwiseSettings
 

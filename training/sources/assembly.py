@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import RatingScale
+from models.manifest import RatingScale
 from training.errors import DataError
 from training.ratings import Origin, Ratings
 from training.sources.delimited import RatingTable

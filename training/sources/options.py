@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from models.bundle import RatingScale
+from models.manifest import RatingScale
 from training.errors import DataError
 from training.sources.settings import SourceSettings
 

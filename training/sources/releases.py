@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.bundle import RatingScale
+from models.manifest import RatingScale
 
 WHOLE_STARS = RatingScale(minimum=1.0, maximum=5.0, step=1.0)
 HALF_STARS = RatingScale(minimum=0.5, maximum=5.0, step=0.5)

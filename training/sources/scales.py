@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.bundle import RatingScale
+from models.manifest import RatingScale
 
 RESOLUTION = 1000  # inferred steps are multiples of 1/1000
 MOST_LEVELS = 101

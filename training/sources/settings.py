@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.bundle import RatingScale
+from models.manifest import RatingScale
 
 MOVIELENS_URL = "https://files.grouplens.org/datasets/movielens"
 
