@@ -51,7 +51,7 @@ def serve(port: int, state: Path, stop: threading.Event) -> None:
             return
         print(f"Usher answers on {service.url}; Ctrl-C stops it. Its log is {service.log}.")
         if not os.environ.get("USHER_RATINGS_URL"):
-            print(f"Ratings given to it are kept in {state / 'redis' / RATINGS.name}.")
+            print(f"No call writes ratings yet; a Redis for them is ready in {state / 'redis' / RATINGS.name}.")
         print(f"Try: curl '{service.url}{path}'", flush=True)
         service.wait_until_stopped(stop)
 

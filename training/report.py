@@ -1,6 +1,6 @@
 """What a run leaves behind: report.json for machines, tables for people.
 
-The HTML report joins in this module's place once it exists; both read the same RunReport.
+A RunReport holds every figure; whatever shows a run reads it from there.
 """
 
 from __future__ import annotations
