@@ -51,7 +51,8 @@ def serve(port: int, state: Path, stop: threading.Event) -> None:
             return
         print(f"Usher answers on {service.url}; Ctrl-C stops it. Its log is {service.log}.")
         if not os.environ.get("USHER_RATINGS_URL"):
-            print(f"No call writes ratings yet; a Redis for them is ready in {state / 'redis' / RATINGS.name}.")
+            folder = state / "redis" / RATINGS.name
+            print(f"No call writes ratings yet; a Redis for them is ready in {folder}.")
         print(f"Try: curl '{service.url}{path}'", flush=True)
         service.wait_until_stopped(stop)
 
