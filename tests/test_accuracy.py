@@ -18,7 +18,7 @@ from rich.console import Console
 
 from training.__main__ import main
 from training.accuracy.bench import Bench
-from training.accuracy.blend import fit_blend, measure_blend
+from training.accuracy.blend import measure_blend
 from training.accuracy.command import Job, measure
 from training.accuracy.kept import Kept, keep, read_kept
 from training.accuracy.models import MODELS, recipe_of
@@ -29,6 +29,7 @@ from training.accuracy.record import Record, Row, Run
 from training.accuracy.revision import revision
 from training.accuracy.search import Search, search
 from training.accuracy.table import accuracy_table, medians
+from training.blending import fit_blend
 from training.config import Configuration, load_configuration
 from training.errors import ConfigurationError, DataError, TrainingError
 from training.ratings import Ratings

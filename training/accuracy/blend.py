@@ -1,9 +1,7 @@
 """The blend: members' predicted ratings, weighted on validation. Measured, never served.
 
 One of its members knows users by who they are, so it cannot answer for a history in a request
-(DESIGN section 3). Weights are those of a non-negative least-squares fit with a small ridge penalty
-towards equal shares, on deviations from the mean of the validation ratings: predictions of two good
-members are nearly equal, and without the ridge their weights would be decided by noise.
+(DESIGN section 3).
 """
 
 from __future__ import annotations
@@ -13,47 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from models.histories import Histories
 from training.accuracy.bench import Bench, Measured
 from training.accuracy.kept import Kept, read_kept
 from training.accuracy.plan import Cell
+from training.blending import Blend, fit_blend
 from training.errors import TrainingError
-from training.metrics import Floats
 
 MEMBERS = ("myfm", "best", "ensemble")
 NEEDED = ("myfm", "best")
-RIDGE = 1e-3
 
 
 class MembersMissing(TrainingError):
     """A blend needs predictions that were not measured here."""
-
-
-@dataclass(frozen=True)
-class Blend:
-    """centre: the mean validation rating. weights: float64 [M], none negative."""
-
-    centre: float
-    weights: Floats
-
-    def of(self, ratings_MT: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 [T]: the blended ratings of M members' ratings [M, T]."""
-        deviations = ratings_MT.astype(np.float64) - self.centre
-        return np.asarray(self.centre + self.weights @ deviations, np.float32)
-
-
-def fit_blend(ratings_MT: NDArray[np.float32], actual_T: NDArray[np.float32]) -> Blend:
-    """Weights that minimise the squared error plus RIDGE x rows x variance x |w - 1/M|^2."""
-    members, rows = ratings_MT.shape
-    centre = float(actual_T.mean(dtype=np.float64))
-    deviations_TM = ratings_MT.T.astype(np.float64) - centre
-    penalty = np.sqrt(RIDGE * rows * deviations_TM.var()) * np.eye(members)
-    left = np.vstack([deviations_TM, penalty])
-    right = np.concatenate([actual_T - centre, penalty.sum(1) / members])
-    weights, _ = nnls(left, right)
-    return Blend(centre, weights)
 
 
 def measure_blend(bench: Bench) -> Measured:

@@ -14,7 +14,7 @@ from training.accuracy.baselines import (
     measure_popularity,
 )
 from training.accuracy.bench import Bench, Measured
-from training.accuracy.blend import MEMBERS, RIDGE, measure_blend
+from training.accuracy.blend import MEMBERS, measure_blend
 from training.accuracy.networks import configuration_of, measure_network
 from training.accuracy.peers import (
     IALS,
@@ -29,6 +29,7 @@ from training.accuracy.peers import (
 )
 from training.accuracy.plan import Cell
 from training.accuracy.recipe import recipe
+from training.blending import RIDGE
 from training.errors import TrainingError
 
 
