@@ -26,13 +26,27 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class UserAttributes:
+    """What is known of U users beside their ratings: A attributes, each a category.
+
+    names: of the attributes. categories: of each attribute, in order. codes_UA: int32, index into
+    an attribute's categories, -1 where it is not known.
+    """
+
+    names: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+    codes_UA: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
 class Ratings:
     """N ratings in the source's row order, by U users of I items.
 
     users: int32 [N], index into user_ids. items: int32 [N], row of the catalogue. values:
     float32 [N], on `scale`. times: int64 [N], Unix seconds, or None where the source has no dates.
     user_ids: ASCII bytes `S<width>` [U], ascending and unique. The catalogue holds exactly the
-    items that were rated at least once.
+    items that were rated at least once. user_attributes: of the same U users, or None where the
+    source has none.
     """
 
     users: NDArray[np.int32]
@@ -43,6 +57,7 @@ class Ratings:
     catalog: Catalog
     scale: RatingScale
     origin: Origin
+    user_attributes: UserAttributes | None = None
 
     def __len__(self) -> int:
         return len(self.values)

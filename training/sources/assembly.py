@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from models.manifest import RatingScale
@@ -29,6 +30,7 @@ from training.sources.scales import (
     infer_scale,
     off_scale,
 )
+from training.sources.users import attributes_of
 
 LATEST_TIME = 4_102_444_800  # 2100-01-01; later ones are milliseconds
 
@@ -39,6 +41,7 @@ def assemble(
     scale: RatingScale | None,
     duplicates: Literal["error", "last"],
     origin: Origin,
+    users_table: pl.DataFrame | None = None,
 ) -> Ratings:
     """Check the columns and turn them into Ratings. Raises DataError."""
     _check_present(table)
@@ -57,6 +60,7 @@ def assemble(
         catalog=catalog_of(item_ids, attributes),
         scale=scale,
         origin=origin,
+        user_attributes=None if users_table is None else attributes_of(user_ids, users_table),
     )
 
 

@@ -2,7 +2,7 @@
 
     ml-100k             u.data tab-separated; u.item with `|`, ISO-8859-1, flags for 19 genres
     ml-1m, ml-10m       `::` between fields; 1M in ISO-8859-1, 10M in UTF-8; times may be absent
-    all others          CSV with headers, UTF-8
+    all others          CSV with headers, UTF-8; nothing is said of users
 
 Rows keep the order of the release's file: published splits are row numbers.
 """
@@ -21,6 +21,7 @@ from training.sources.faults import first_undecodable_line
 from training.sources.items import ItemAttributes, with_years
 from training.sources.layout import Layout
 from training.sources.location import release_folder
+from training.sources.movielens_users import read_movielens_users
 from training.sources.releases import Release
 from training.sources.settings import SourceSettings
 
@@ -42,7 +43,8 @@ def load_movielens(release: Release, settings: SourceSettings) -> Ratings:
     table = read_movielens_ratings(folder / release.ratings_file, release)
     attributes = read_movielens_items(folder / release.items_file, release)
     origin = Origin(release.name, release.licence)
-    return assemble(table, attributes, release.scale, "error", origin)
+    users = read_movielens_users(folder, release)
+    return assemble(table, attributes, release.scale, "error", origin, users)
 
 
 def read_movielens_ratings(path: Path, release: Release) -> RatingTable:

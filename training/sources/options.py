@@ -17,8 +17,8 @@ from training.errors import DataError
 from training.sources.settings import SourceSettings
 
 OPTIONS = (
-    "user_column", "item_column", "rating_column", "time_column", "items_file", "scale",
-    "duplicates",
+    "user_column", "item_column", "rating_column", "time_column", "items_file", "users_file",
+    "scale", "duplicates",
 )  # fmt: skip
 
 
@@ -33,6 +33,10 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--items-file", type=Path, metavar="FILE",
         help="item ids with any of title, year and genres (a|b), as .csv or .parquet",
+    )  # fmt: skip
+    group.add_argument(
+        "--users-file", type=Path, metavar="FILE",
+        help="user ids with columns of categories, such as an age group, as .csv or .parquet",
     )  # fmt: skip
     group.add_argument(
         "--scale", type=rating_scale, metavar="LOW:HIGH:STEP",

@@ -38,11 +38,17 @@ class Release:
         return {"tab": "u.item", "colons": "movies.dat", "csv": "movies.csv"}[self.format]
 
     @property
+    def users_file(self) -> str | None:
+        """Name of the file that says who the users are; None where the release has none."""
+        return {"ml-100k": "u.user", "ml-1m": "users.dat"}.get(self.name)
+
+    @property
     def wanted_files(self) -> tuple[str, ...]:
         """What to take from the archive; tag genomes of 400 MB are left in it."""
         folds = tuple(f"u{n}.{part}" for n in "12345" for part in ("base", "test"))
         notices = ("README", "README.txt", "README.html")
-        return (self.ratings_file, self.items_file, *notices, *folds)
+        users = () if self.users_file is None else (self.users_file,)
+        return (self.ratings_file, self.items_file, *users, *notices, *folds)
 
 
 def _csv(name: str, md5: str | None, terms: str) -> Release:

@@ -28,6 +28,7 @@ class SourceSettings:
     rating_column: str = "rating"
     time_column: str | None = None  # Unix seconds, or dates in Parquet
     items_file: Path | None = None  # columns: the item id, and any of title, year, genres (a|b)
+    users_file: Path | None = None  # columns: the user id, and categories of any name
     scale: RatingScale | None = None  # inferred from the ratings where None
     duplicates: Literal["error", "last"] = "error"  # "last": the latest of a pair counts
 

@@ -9,8 +9,8 @@ import polars as pl
 from training.errors import DataError
 from training.ratings import Origin, Ratings
 from training.sources.assembly import assemble
+from training.sources.attribute_tables import read_item_table, read_user_table
 from training.sources.delimited import RatingTable, column_type, read_delimited, require_file
-from training.sources.item_tables import read_item_table
 from training.sources.layout import Layout
 from training.sources.settings import SourceSettings
 
@@ -30,11 +30,13 @@ def load_table(path: Path, settings: SourceSettings) -> Ratings:
         table = _read_parquet(path, layout)
     else:
         raise DataError(f"{path} is neither .csv nor .parquet; convert or rename the file.")
-    items_file, attributes = settings.items_file, None
+    items_file, users_file, attributes, users = settings.items_file, settings.users_file, None, None
     if items_file is not None:
         attributes = read_item_table(items_file, settings.item_column)
+    if users_file is not None:
+        users = read_user_table(users_file, settings.user_column)
     origin = Origin(str(path), "not stated; that of the file")
-    return assemble(table, attributes, settings.scale, settings.duplicates, origin)
+    return assemble(table, attributes, settings.scale, settings.duplicates, origin, users)
 
 
 def _read_parquet(path: Path, layout: Layout) -> RatingTable:
