@@ -14,7 +14,7 @@ from models.manifest import RatingScale
 from models.networks.architecture import Architecture
 from models.networks.flat import rows_of
 from models.networks.graphs import RecommendGraph
-from models.networks.hybrid_vae import USER_RIDGE, HybridVAE, Posterior
+from models.networks.hybrid_vae import USER_RIDGE, Direct, HybridVAE, Posterior
 from models.networks.loss import (
     Hidden,
     LossWeights,
@@ -130,8 +130,8 @@ def test_every_decoder_layer_sees_the_latent_vector_only_with_skip_connections()
             for layer in net.decoder:
                 for parameter in layer.parameters():
                     parameter.zero_()
-        a = net.decode(torch.zeros(1, 3), torch.zeros(1)).preference_BF
-        b = net.decode(torch.ones(1, 3), torch.zeros(1)).preference_BF
+        a = net.decode(torch.zeros(1, 3), Direct(torch.zeros(1), torch.zeros(1, 0))).preference_BF
+        b = net.decode(torch.ones(1, 3), Direct(torch.zeros(1), torch.zeros(1, 0))).preference_BF
         return not torch.equal(a, b)
 
     assert reaches_heads(network(skip_connections=True))
@@ -168,7 +168,7 @@ def loss_of(net: HybridVAE, hidden: Hidden, **weights: float) -> torch.Tensor:
     part = histories()
     visible = (*tensors(part)[:2], torch.from_numpy(part.rows), 3)
     posterior = net.encode(*visible)
-    users = net.decode(posterior.mean_BZ, net.history_bias(*visible))
+    users = net.decode(posterior.mean_BZ, net.direct(*visible))
     base = {"rating": 0.0, "preference": 0.0, "kl": 0.0, "free_bits": 0.0, "factor_penalty": 0.0}
     return denoising_loss(net, posterior, users, hidden, LossWeights(**(base | weights))).total
 

@@ -46,7 +46,7 @@ class Learner(pl.LightningModule):
 
     def _loss(self, batch: Batch) -> LossParts:
         posterior = self.network.encode(*batch.visible)
-        users = self.network.decode(posterior.sample(), self.network.history_bias(*batch.visible))
+        users = self.network.decode(posterior.sample(), self.network.direct(*batch.visible))
         return denoising_loss(
             self.network, posterior, users, batch.hidden, self._weights(), batch.lessons
         )
@@ -95,7 +95,7 @@ class Learner(pl.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add one batch of the fold to its sums."""
         mean_BZ = self.network.encode(*batch.visible).mean_BZ
-        users = self.network.decode(mean_BZ, self.network.history_bias(*batch.visible))
+        users = self.network.decode(mean_BZ, self.network.direct(*batch.visible))
         hidden = batch.hidden
         predicted_T, _ = self.network.rate(users, hidden.rows_T, hidden.items_T)
         low, high = self.network.levels_L[0], self.network.levels_L[-1]

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from models.networks.hybrid_vae import HybridVAE
-from training.baselines import fit_bias
+from training.baselines import fit_bias, fit_low_rank_ease
 from training.batches import Batch, DenoisingBatches, FoldBatches
 from training.callbacks import Averaging, Replay, Reseed, SaveLast
 from training.config import Configuration, Optimisation
@@ -34,6 +34,7 @@ from training.watch import EpochRecord, Watch
 
 MOST_LEVELS = 20
 FOLD_USERS = 256
+POPULARITY_BESIDE_EASE = 0.01
 BEST, LAST = "best.ckpt", "last.ckpt"
 
 
@@ -69,7 +70,28 @@ def build_network(
     likes = np.bincount(ratings.items[rows][liked], minlength=items)
     log_popularity = np.log((likes + 1) / (likes.sum() + items))
     network.start_items(_float32(bias.item_biases), _float32(log_popularity))
+    _start_shallow(network, ratings, rows, configuration)
     return network
+
+
+def _start_shallow(
+    network: HybridVAE, ratings: Ratings, rows: NDArray[np.int64], configuration: Configuration
+) -> None:
+    """Count the shallow path, if there is one.
+
+    EASE knows what is popular: beside it popularity only ranks for those who have liked nothing.
+    """
+    settings, liked_from = configuration.network.shallow, configuration.evaluation.liked_from
+    if settings is None or network.shallow is None:
+        return
+    ease = fit_low_rank_ease(
+        ratings, rows, liked_from=liked_from, lambda_=settings.lambda_, rank=settings.rank
+    )
+    liked_L = (network.levels_L >= liked_from).float()
+    network.shallow.start(
+        torch.from_numpy(ease.votes_in), torch.from_numpy(ease.votes_out), liked_L
+    )
+    network.preference_bias.data.mul_(POPULARITY_BESIDE_EASE)
 
 
 def _float32(values: NDArray[np.float64]) -> torch.Tensor:

@@ -7,6 +7,17 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class Shallow(BaseModel):
+    """A linear path from liked items to the preference logits: EASE at a rank."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(400, ge=1)
+    """Numbers an item weighs on each side of the path."""
+    lambda_: float = Field(1000.0, gt=0)
+    """Ridge penalty of EASE."""
+
+
 class Architecture(BaseModel):
     """Sizes and dropout rates of one HybridVAE; saved with its checkpoint and in the manifest."""
 
@@ -24,3 +35,5 @@ class Architecture(BaseModel):
     """Whether every layer of the decoder, and the heads, see the latent vector directly."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the pooled history dropped before the first layer while training."""
+    shallow: Shallow | None = None
+    """The shallow path beside the deep one; none if not given."""

@@ -12,7 +12,8 @@ The decoder feeds two heads: *preference* (multinomial logits over all items, wh
 *rating* (biased matrix factorisation with the decoded user vector, plus a spread). The user's bias
 is the closed form of the bias model in the history (Koren, Bell and Volinsky 2009) plus a learned
 correction, and `start_items` sets the item side to what counting tells: fitting begins at the bias
-model and at popularity, and a network that learns nothing is no worse.
+model and at popularity, or at EASE with the path of `shallow`, and a network that learns nothing is
+no worse.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from models.networks.architecture import Architecture
 from models.networks.flat import rows_of, sum_by_row
+from models.networks.shallow import ShallowPath
 
 USER_RIDGE = 5.0  # ratings of the mean that a user's bias is shrunk by, to begin with
 LOG_VARIANCE_RANGE = (-10.0, 5.0)
@@ -44,6 +46,14 @@ class Posterior(NamedTuple):
         return self.mean_BZ + noise_BZ * torch.exp(0.5 * self.log_variance_BZ)
 
 
+class Direct(NamedTuple):
+    """What goes from a history to the heads past the latent space."""
+
+    bias_B: Tensor
+    votes_BR: Tensor
+    """R is 0 without a shallow path."""
+
+
 class UserVectors(NamedTuple):
     """What the decoder says of each user: the user's side of both heads."""
 
@@ -51,6 +61,7 @@ class UserVectors(NamedTuple):
     rating_BF: Tensor
     bias_B: Tensor
     log_spread_B: Tensor
+    votes_BR: Tensor
 
 
 class HybridVAE(nn.Module):
@@ -95,6 +106,8 @@ class HybridVAE(nn.Module):
         self.rating_bias = nn.Parameter(torch.zeros(items))
         self.log_spread = nn.Parameter(torch.zeros(items))
         self.log_user_ridge = nn.Parameter(torch.tensor(math.log(USER_RIDGE)))
+        shallow = architecture.shallow
+        self.shallow = ShallowPath(items, len(levels), shallow.rank) if shallow else None
 
     @torch.no_grad()
     def start_items(self, rating_bias_I: Tensor, preference_bias_I: Tensor) -> None:
@@ -105,7 +118,7 @@ class HybridVAE(nn.Module):
     def users_of(self, items_N: Tensor, ratings_N: Tensor, offsets: Tensor) -> UserVectors:
         """Fold histories in: the posterior mean, decoded. offsets: int64 [B + 1]."""
         history = (items_N, ratings_N, rows_of(offsets, items_N), offsets.shape[0] - 1)
-        return self.decode(self.encode(*history).mean_BZ, self.history_bias(*history))
+        return self.decode(self.encode(*history).mean_BZ, self.direct(*history))
 
     def encode(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Posterior:
         """Encode `users` histories; rows_N says whose each rating is. Empty histories are valid."""
@@ -114,18 +127,28 @@ class HybridVAE(nn.Module):
         return Posterior(self.to_mean(hidden_BH), log_variance_BZ)
 
     def pool(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Tensor:
-        """Sum the embeddings of a history per rating level, over sqrt(n + 1): [B, L * F].
-
-        A rating counts as the level nearest to it (half-way to the even one, as ONNX rounds).
-        """
+        """Sum the embeddings of a history per rating level, over sqrt(n + 1): [B, L * F]."""
         levels = len(self.levels_L)
-        step = (self.levels_L[-1] - self.levels_L[0]) / (levels - 1)
-        level_N = ((ratings_N - self.levels_L[0]) / step).round().clamp(0, levels - 1).long()
         embedded_NF = self.item_embedding[items_N]
         pooled = embedded_NF.new_zeros(users * levels, embedded_NF.shape[1])
-        pooled = pooled.index_put((rows_N * levels + level_N,), embedded_NF, accumulate=True)
+        pooled = pooled.index_put(
+            (rows_N * levels + self.level_of(ratings_N),), embedded_NF, accumulate=True
+        )
         count_B = sum_by_row(torch.ones_like(ratings_N), rows_N, users)
         return pooled.reshape(users, -1) / torch.sqrt(count_B + 1)[:, None]
+
+    def level_of(self, ratings_N: Tensor) -> Tensor:
+        """The nearest level's number, int64 [N]; half-way to the even one, as ONNX rounds."""
+        levels = len(self.levels_L)
+        step = (self.levels_L[-1] - self.levels_L[0]) / (levels - 1)
+        return ((ratings_N - self.levels_L[0]) / step).round().clamp(0, levels - 1).long()
+
+    def direct(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Direct:
+        """What the heads are told of `users` histories past the latent space."""
+        bias_B = self.history_bias(items_N, ratings_N, rows_N, users)
+        if self.shallow is None:
+            return Direct(bias_B, bias_B.new_zeros(users, 0))
+        return Direct(bias_B, self.shallow.pool(items_N, self.level_of(ratings_N), rows_N, users))
 
     def history_bias(
         self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int
@@ -135,8 +158,8 @@ class HybridVAE(nn.Module):
         count_B = sum_by_row(torch.ones_like(ratings_N), rows_N, users)
         return sum_by_row(left_N, rows_N, users) / (count_B + self.log_user_ridge.exp())
 
-    def decode(self, z_BZ: Tensor, history_bias_B: Tensor) -> UserVectors:
-        """The user's side of both heads, from a point of the latent space.
+    def decode(self, z_BZ: Tensor, direct: Direct) -> UserVectors:
+        """The user's side of both heads, from a point of the latent space and past it.
 
         With skip connections every layer sees z beside the layer below (Dieng et al. 2019,
         "Avoiding latent variable collapse with generative skip models").
@@ -149,8 +172,9 @@ class HybridVAE(nn.Module):
         return UserVectors(
             self.to_preference(hidden_BH),
             self.to_rating(hidden_BH),
-            history_bias_B + bias_B,
+            direct.bias_B + bias_B,
             log_spread_B,
+            direct.votes_BR,
         )
 
     def _beside(self, hidden_BH: Tensor, z_BZ: Tensor) -> Tensor:
@@ -158,7 +182,10 @@ class HybridVAE(nn.Module):
 
     def logits(self, users: UserVectors) -> Tensor:
         """Preference scores of every item, [B, I]; their softmax is the multinomial likelihood."""
-        return users.preference_BF @ self.preference_factors.T + self.preference_bias
+        logits_BI = users.preference_BF @ self.preference_factors.T + self.preference_bias
+        if self.shallow is None:
+            return logits_BI
+        return logits_BI + self.shallow.logits(users.votes_BR)
 
     def rate(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted ratings and their spreads, each [T], for user rows_T[t] and item items_T[t].

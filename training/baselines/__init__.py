@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from training.baselines.bias import BiasBaseline, fit_bias
 from training.baselines.ease import EASE, fit_ease
+from training.baselines.low_rank_ease import fit_low_rank_ease
 from training.baselines.mean import MeanBaseline, fit_mean
 from training.baselines.pairwise import PairwiseVAE
 from training.baselines.pairwise_settings import PROVEN, SCALED, PairwiseSettings
@@ -25,6 +26,7 @@ __all__ = [
     "PopularityBaseline",
     "fit_bias",
     "fit_ease",
+    "fit_low_rank_ease",
     "fit_mean",
     "fit_pairwise",
     "fit_popularity",

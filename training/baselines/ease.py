@@ -42,7 +42,7 @@ class EASE:
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """float32 [B, I]: the votes of the history's liked items, summed."""
-        liked_BI = _liked_matrix(histories, len(self.weights), self.liked_from, np.float32)
+        liked_BI = liked_matrix(histories, len(self.weights), self.liked_from, np.float32)
         scores: NDArray[np.float32] = liked_BI @ self.weights
         return scores
 
@@ -64,11 +64,11 @@ def fit_ease(
     if not lambda_ > 0:
         raise ConfigurationError(f"EASE needs a lambda above 0, not {lambda_:g}.")
     refuse_no_rows(ratings, rows)
-    liked_UI = _liked_matrix(ratings.histories(rows), items, liked_from, np.float64)
+    liked_UI = liked_matrix(ratings.histories(rows), items, liked_from, np.float64)
     return EASE(_item_weights(liked_UI, lambda_), liked_from)
 
 
-def _liked_matrix(histories: Histories, items: int, liked_from: float, dtype: Any) -> Any:
+def liked_matrix(histories: Histories, items: int, liked_from: float, dtype: Any) -> Any:
     """Sparse [B, I]: 1 where the history likes the item."""
     likes = (np.asarray(histories.ratings) >= liked_from).astype(dtype)
     shape = (len(histories), items)
