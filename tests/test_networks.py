@@ -15,14 +15,8 @@ from models.networks.architecture import Architecture
 from models.networks.flat import rows_of
 from models.networks.graphs import RecommendGraph
 from models.networks.hybrid_vae import USER_RIDGE, Direct, HybridVAE, Posterior
-from models.networks.loss import (
-    Hidden,
-    LossWeights,
-    denoising_loss,
-    free_kl,
-    gaussian_nll,
-    kl_divergence,
-)
+from models.networks.likelihoods import gaussian_nll
+from models.networks.loss import Hidden, LossWeights, denoising_loss, free_kl, kl_divergence
 from training.baselines import BiasBaseline
 
 SCALE = RatingScale(minimum=1, maximum=5, step=1)

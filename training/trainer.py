@@ -70,6 +70,8 @@ def build_network(
     likes = np.bincount(ratings.items[rows][liked], minlength=items)
     log_popularity = np.log((likes + 1) / (likes.sum() + items))
     network.start_items(_float32(bias.item_biases), _float32(log_popularity))
+    levels_N = network.level_of(torch.from_numpy(ratings.values[rows]))
+    network.likelihood.start(torch.bincount(levels_N, minlength=len(levels)))
     _start_shallow(network, ratings, rows, configuration)
     return network
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,3 +37,5 @@ class Architecture(BaseModel):
     """Share of the pooled history dropped before the first layer while training."""
     shallow: Shallow | None = None
     """The shallow path beside the deep one; none if not given."""
+    likelihood: Literal["gaussian", "ordinal"] = "gaussian"
+    """How a rating is distributed: around the prediction, or over the levels by cut-points."""

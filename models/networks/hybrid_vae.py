@@ -27,11 +27,12 @@ from torch import Tensor, nn
 
 from models.networks.architecture import Architecture
 from models.networks.flat import rows_of, sum_by_row
+from models.networks.levels import nearest_level
+from models.networks.likelihoods import likelihood_of
 from models.networks.shallow import ShallowPath
 
 USER_RIDGE = 5.0  # ratings of the mean that a user's bias is shrunk by, to begin with
 LOG_VARIANCE_RANGE = (-10.0, 5.0)
-LOG_SPREAD_RANGE = (-3.0, 1.5)
 
 
 class Posterior(NamedTuple):
@@ -108,6 +109,7 @@ class HybridVAE(nn.Module):
         self.log_user_ridge = nn.Parameter(torch.tensor(math.log(USER_RIDGE)))
         shallow = architecture.shallow
         self.shallow = ShallowPath(items, len(levels), shallow.rank) if shallow else None
+        self.likelihood = likelihood_of(architecture, levels)
 
     @torch.no_grad()
     def start_items(self, rating_bias_I: Tensor, preference_bias_I: Tensor) -> None:
@@ -138,10 +140,8 @@ class HybridVAE(nn.Module):
         return pooled.reshape(users, -1) / torch.sqrt(count_B + 1)[:, None]
 
     def level_of(self, ratings_N: Tensor) -> Tensor:
-        """The nearest level's number, int64 [N]; half-way to the even one, as ONNX rounds."""
-        levels = len(self.levels_L)
-        step = (self.levels_L[-1] - self.levels_L[0]) / (levels - 1)
-        return ((ratings_N - self.levels_L[0]) / step).round().clamp(0, levels - 1).long()
+        """The nearest level's number, int64 [N]."""
+        return nearest_level(ratings_N, self.levels_L)
 
     def direct(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Direct:
         """What the heads are told of `users` histories past the latent space."""
@@ -192,11 +192,14 @@ class HybridVAE(nn.Module):
 
         Ratings are not clipped to the scale; spreads are standard deviations in rating units.
         """
+        return self.likelihood.rate(*self.locate(users, rows_T, items_T))
+
+    def locate(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Location in rating units and log-spread of each pair, [T] each, for the likelihood."""
         product_T = (users.rating_BF[rows_T] * self.rating_factors[items_T]).sum(dim=1)
         bias_T = users.bias_B[rows_T] + self.rating_bias[items_T]
         log_spread_T = users.log_spread_B[rows_T] + self.log_spread[items_T]
-        spread_T = torch.exp(log_spread_T.clamp(*LOG_SPREAD_RANGE))
-        return self.rating_mean + bias_T + product_T, spread_T
+        return self.rating_mean + bias_T + product_T, log_spread_T
 
 
 def perceptron(widths: tuple[int, ...], dropout: float) -> nn.Sequential:

@@ -4,11 +4,11 @@
            + factor_penalty * |factors|^2 + teacher * rating lesson
            + ranking_teacher * preference lesson
 
-*rating*: mean squared error of the hidden ratings; the spread is fitted by the Gaussian
-likelihood of the same residuals with the mean held fixed, so learning the spread cannot trade
-away accuracy. *preference*: multinomial negative log-likelihood of the hidden liked items, mean
-over them (Liang et al. 2018, eq. 2). *KL*: to the standard normal, in nats per user and latent
-dimension: the mean over both, so its weight means the same for every latent_dim.
+*rating*: mean squared error of the predicted against the hidden ratings, plus their negative
+log-likelihood (`likelihoods`; the Gaussian one fits the spread alone). *preference*: multinomial
+negative log-likelihood of the hidden liked items, mean over them (Liang et al. 2018, eq. 2). *KL*:
+to the standard normal, in nats per user and latent dimension: the mean over both, so its weight
+means the same for every latent_dim.
 """
 
 from __future__ import annotations
@@ -86,17 +86,17 @@ def denoising_loss(
     lessons: Lessons | None = None,
 ) -> LossParts:
     """The objective for users encoded from their visible ratings and scored on the hidden ones."""
-    predicted_T, spread_T = network.rate(users, hidden.rows_T, hidden.items_T)
-    residual_T = predicted_T - hidden.ratings_T
-    squared_error = mean_or_zero(residual_T.square())
-    spread_loss = mean_or_zero(gaussian_nll(residual_T.detach(), spread_T))
+    located = network.locate(users, hidden.rows_T, hidden.items_T)
+    predicted_T, _ = network.likelihood.rate(*located)
+    squared_error = mean_or_zero((predicted_T - hidden.ratings_T).square())
+    nll = mean_or_zero(network.likelihood.nll(*located, hidden.ratings_T))
     log_preference_BI = torch.log_softmax(network.logits(users), dim=1)
     preference = preference_loss(log_preference_BI, hidden)
     kl = kl_divergence(posterior)
     used_TF = network.rating_factors[hidden.items_T]
     penalty = mean_or_zero(used_TF.square().sum(1)) + users.rating_BF.square().sum(1).mean()
     total = (
-        w.rating * (squared_error + spread_loss)
+        w.rating * (squared_error + nll)
         + w.preference * preference
         + w.kl * free_kl(posterior, w.free_bits)
         + w.factor_penalty * penalty
@@ -125,11 +125,6 @@ def preference_loss(log_preference_BI: Tensor, hidden: Hidden) -> Tensor:
     """-log softmax(logits) at the hidden liked items, mean over them, in nats."""
     rows_T, items_T = hidden.rows_T[hidden.liked_T], hidden.items_T[hidden.liked_T]
     return -mean_or_zero(log_preference_BI[rows_T, items_T])
-
-
-def gaussian_nll(residual_T: Tensor, spread_T: Tensor) -> Tensor:
-    """-log N(residual; 0, spread^2) but for its constant, [T]."""
-    return torch.log(spread_T) + 0.5 * (residual_T / spread_T).square()
 
 
 def kl_per_dimension(posterior: Posterior) -> Tensor:
