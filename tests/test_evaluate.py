@@ -18,7 +18,7 @@ from tests.small_ratings import halves, random_ratings, ratings_of
 from training import evaluate as evaluation
 from training.baselines import fit_bias, fit_mean, fit_popularity
 from training.evaluate import Comparison, Predictor, Scores, evaluate, evaluate_all
-from training.predictor import GAUSSIAN_80
+from training.predictor import GAUSSIAN_80, Interval
 from training.ratings import Ratings
 from training.scores import results_table
 from training.split import Fold
@@ -211,17 +211,18 @@ class TestKindsOfPredictor:
         fold = Fold("test", np.zeros(0, np.int64), np.arange(4))
         # Rated 3 always, reach 1: [2, 4] holds 3 and 4; reach 4 is clipped to the scale [1, 5].
         narrow, wide = (score(Unsure(spread), ratings, fold) for spread in (0.5, 2.0))
-        assert (narrow.coverage_80, narrow.width_80) == (0.5, 2.0)
-        assert (wide.coverage_80, wide.width_80) == (1.0, 4.0)
+        assert (narrow.coverage, narrow.width) == (0.5, 2.0)
+        assert (wide.coverage, wide.width) == (1.0, 4.0)
+        assert wide.nominal_coverage == 0.9
 
     def test_gaussian_spreads_cover_80_percent(self) -> None:
         rng = np.random.default_rng(0)
         values = rng.normal(3.0, 0.3, 4000)
         ratings = ratings_of([0] * 4000, range(4000), values, user_count=1, item_count=4000)
         fold = Fold("test", np.zeros(0, np.int64), np.arange(4000))
-        unsure = Unsure(0.3, interval_multiplier=GAUSSIAN_80)
+        unsure = Unsure(0.3, GAUSSIAN_80)
         scores = evaluate(unsure, ratings, fold, liked_from=9.0, seed=0)
-        assert scores.coverage_80 == pytest.approx(0.8, abs=0.02)
+        assert scores.coverage == pytest.approx(0.8, abs=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +313,7 @@ class TestComparison:
             assert scores.predictor in text
         for value in comparison.of("bias").metrics.values():
             assert f"{value:.4f}" in text
-        assert "coverage@80" not in text
+        assert "coverage" not in text
 
     @pytest.mark.parametrize("names", [("a", "b"), ("mean", "mean")])
     def test_reference_and_names_must_make_sense(
@@ -364,12 +365,15 @@ class Omniscient:
         return None
 
 
+REACHING_TWICE = Interval(0.9, 2.0)
+
+
 @dataclass(frozen=True)
 class Unsure:
     """Rates 3 always, with one spread."""
 
     spread: float
-    interval_multiplier: float = 2.0
+    interval: Interval = REACHING_TWICE
     name: str = "unsure"
 
     def rate(

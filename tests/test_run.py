@@ -190,6 +190,7 @@ def test_a_graph_that_answers_otherwise_is_not_published(
 ) -> None:
     import training.export as export
     from tests.tiny import tiny_ratings
+    from training.predictor import GAUSSIAN_80
     from training.publish import Figures, publish
     from training.trainer import build_network
 
@@ -209,7 +210,8 @@ def test_a_graph_that_answers_otherwise_is_not_published(
     monkeypatch.setattr(export, "share_weights", write_other_weights)
     with pytest.raises(ExportError, match="disagree"):
         publish(
-            network, ratings, split, configuration, Figures({}, {}), 1.0, "x", tmp_path / "bundle"
+            network, ratings, split, configuration, Figures({}, {}), GAUSSIAN_80, "x",
+            tmp_path / "bundle",
         )  # fmt: skip
     assert not (tmp_path / "bundle").exists()
 

@@ -13,6 +13,7 @@ import torch
 from models.bundle import Bundle
 from models.networks.architecture import Architecture
 from training.config import Configuration
+from training.predictor import Interval
 from training.publish import Figures, publish
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
@@ -40,4 +41,6 @@ def tiny_bundle(folder: Path, users: int = 60, items: int = 120, seed: int = 0) 
             parameter.mul_(20)
         network.rating_bias.normal_(0, 0.3)
     figures = Figures(metrics={"rmse": 1.0}, baselines={"mean": {"rmse": 1.1}})
-    return publish(network, ratings, split, configuration, figures, 1.3, "tiny", folder)
+    return publish(
+        network, ratings, split, configuration, figures, Interval(0.8, 1.3), "tiny", folder
+    )

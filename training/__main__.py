@@ -77,7 +77,7 @@ def train(options: argparse.Namespace, console: Console) -> int:
             request.split,
             request.configuration,
             outcome.figures,
-            outcome.interval_multiplier,
+            outcome.interval,
             version,
             Path(folder) / version,
         )

@@ -24,7 +24,7 @@ from models.histories import Histories
 from models.manifest import RatingScale
 from training import metrics
 from training.metrics import Floats
-from training.predictor import GAUSSIAN_80, IntervalPredictor, Predictor, Transductive
+from training.predictor import GAUSSIAN_80, Interval, IntervalPredictor, Predictor, Transductive
 from training.ratings import Ratings
 from training.scores import Comparison, Estimate, Scores
 
@@ -56,8 +56,8 @@ RATIOS = {
     "recall@20": ("recall@20", "ranked"),
     "recall@50": ("recall@50", "ranked"),
     "precision@10": ("precision@10", "ranked"),
-    "coverage@80": ("covered", "rows"),
-    "width@80": ("width", "rows"),
+    "coverage": ("covered", "rows"),
+    "width": ("width", "rows"),
 }
 
 
@@ -77,6 +77,7 @@ class Tally:
     predictor: str
     columns: dict[str, Floats]
     targets: int
+    nominal_coverage: float | None = None
 
     def figures(self) -> dict[str, float]:
         """Each figure that has an answer, under its JSON name."""
@@ -164,7 +165,15 @@ def tally(predictor: Predictor, ratings: Ratings, fold: Fold, asked: Asked) -> T
         for batch in _batches(users)
     ]
     targets = int((ratings.values[fold.hidden] >= asked.liked_from).sum())
-    return Tally(predictor.name, _joined(batches), targets)
+    columns = _joined(batches)
+    nominal = interval_of(predictor).coverage if "covered" in columns else None
+    return Tally(predictor.name, columns, targets, nominal)
+
+
+def interval_of(predictor: Predictor) -> Interval:
+    """How wide a predictor's intervals are; that of Gaussian errors if it does not say."""
+    interval: Interval = getattr(predictor, "interval", GAUSSIAN_80)
+    return interval
 
 
 def _batches(users: NDArray[np.int64]) -> Iterable[NDArray[np.int64]]:
@@ -207,7 +216,7 @@ def _tally_stars(
     per_row = {"squared_error": np.square(errors), "absolute_error": np.abs(errors)}
     if spreads is not None:
         _check(predictor.name, "gave a spread for", spreads, (len(hidden.items),))
-        reach = spreads * float(getattr(predictor, "interval_multiplier", GAUSSIAN_80))
+        reach = spreads * interval_of(predictor).multiplier
         low, high = np.clip((predicted - reach, predicted + reach), scale.minimum, scale.maximum)
         per_row["covered"] = metrics.inside(hidden.ratings, low, high).astype(np.float64)
         per_row["width"] = (high - low).astype(np.float64)
@@ -269,6 +278,7 @@ def _scores(
             "ranked_users": int(counted.columns["ranked"].sum()),
             "rows": int(counted.columns["rows"].sum()),
             "targets": counted.targets,
+            "nominal_coverage": counted.nominal_coverage,
             "intervals": {n: _estimate(value, draws[n]) for n, value in figures.items()},
             **figures,
         }

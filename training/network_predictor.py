@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from models.histories import Histories
 from models.networks.graphs import FoldInNetwork
 from models.networks.hybrid_vae import UserVectors
+from training.predictor import GAUSSIAN_80, Interval
 
 USERS_PER_PASS = 1024
 
@@ -21,13 +22,13 @@ class NetworkPredictor:
         name: str,
         network: FoldInNetwork,
         scale: tuple[float, float],
-        interval_multiplier: float = 1.0,
+        interval: Interval = GAUSSIAN_80,
     ) -> None:
-        """scale: lowest and highest rating. interval_multiplier: spreads to an interval's end."""
+        """scale: lowest and highest rating. interval: how far it reaches."""
         self.name = name
         self.network = network
         self.scale = scale
-        self.interval_multiplier = interval_multiplier
+        self.interval = interval
 
     def rate(
         self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]

@@ -5,6 +5,7 @@ Shapes: B users of a batch, T asked pairs, I items.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,8 +13,17 @@ from numpy.typing import NDArray
 
 from models.histories import Histories
 
-# Rating +- this many spreads holds 80% of a Gaussian; a calibrated predictor has its own.
-GAUSSIAN_80 = 1.2815515655446004
+
+@dataclass(frozen=True)
+class Interval:
+    """Rating +- multiplier * spread, clipped to the scale, should hold `coverage` of ratings."""
+
+    coverage: float
+    multiplier: float
+
+
+# What a predictor with Gaussian errors would have; a calibrated one has its own.
+GAUSSIAN_80 = Interval(0.8, 1.2815515655446004)
 
 
 class Predictor(Protocol):
@@ -36,8 +46,7 @@ class Predictor(Protocol):
 class IntervalPredictor(Protocol):
     """A predictor that also says how sure it is.
 
-    Its 80% interval is rating +- `interval_multiplier` * spread (GAUSSIAN_80 if it has no such
-    attribute), clipped to the scale.
+    An attribute `interval` says how wide its intervals are; GAUSSIAN_80 if it has none.
     """
 
     def rate_with_spread(

@@ -16,6 +16,7 @@ from models.manifest import Calibration, DataRecord, Description, ProtocolRecord
 from models.networks.graphs import FoldInNetwork
 from training.config import Configuration
 from training.export import export_graphs
+from training.predictor import Interval
 from training.ratings import Ratings
 from training.split import Split
 
@@ -37,7 +38,7 @@ def publish(
     split: Split,
     configuration: Configuration,
     figures: Figures,
-    interval_multiplier: float,
+    interval: Interval,
     version: str,
     target: Path,
 ) -> Bundle:
@@ -73,9 +74,9 @@ def publish(
             metrics=figures.metrics,
             baselines=figures.baselines,
             calibration=Calibration(
-                coverage=configuration.evaluation.coverage,
-                multiplier=interval_multiplier,
-                measured=figures.metrics.get("coverage@80"),
+                coverage=interval.coverage,
+                multiplier=interval.multiplier,
+                measured=figures.metrics.get("coverage"),
             ),
             parity=graphs.parity,
             top_k=graphs.top_k,

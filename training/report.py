@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.manifest import DataRecord
+from training.reliability import Reliability
+from training.reliability_table import reliability_table
 from training.scores import Comparison, results_table
 
 
@@ -36,6 +38,7 @@ class RunReport(BaseModel):
     warnings: list[str]
     validation: Comparison
     tests: list[Comparison]
+    reliability: list[Reliability]
     seconds: dict[str, float]
     code_version: str
 
@@ -49,12 +52,14 @@ def write_report(report: RunReport, folder: Path) -> Path:
 
 
 def print_report(report: RunReport, console: Console) -> None:
-    """Print the run's facts, its warnings and one table per test fold."""
+    """Print the run's facts, its warnings and the tables of each test fold."""
     console.print(_facts(report))
     for warning in report.warnings:
         console.print(f"[yellow]Early warning:[/yellow] {escape(warning)}")
     for comparison in report.tests:
         console.print(results_table(comparison))
+    for found in report.reliability:
+        console.print(reliability_table(found))
 
 
 def _facts(report: RunReport) -> Table:

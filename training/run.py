@@ -25,14 +25,15 @@ from training.baselines import (
 )
 from training.baselines.ease import MAX_ITEMS
 from training.baselines.pairwise import PairwiseVAE
-from training.calibration import interval_multiplier
+from training.calibration import Calibrated, calibrated
 from training.config import Configuration
 from training.errors import ConfigurationError
 from training.evaluate import evaluate_all
 from training.network_predictor import NetworkPredictor
-from training.predictor import Predictor
+from training.predictor import GAUSSIAN_80, Interval, Predictor
 from training.publish import Figures, code_version, data_record
 from training.ratings import Ratings
+from training.reliability import Reliability, measure_reliability
 from training.report import RunReport
 from training.scores import Comparison
 from training.split import Fold, Split
@@ -65,7 +66,7 @@ class Outcome:
     """The network to serve, how wide its intervals are, and the report."""
 
     fitted: Fitted
-    interval_multiplier: float
+    interval: Interval
     report: RunReport
 
     @property
@@ -107,8 +108,10 @@ def run(request: Request) -> Outcome | None:
         )  # fmt: skip
     if chosen.interrupted:
         return None
-    multiplier = calibrate(chosen, request)
-    validation = _compare([_predictor(chosen, request, multiplier)], request, split.validation)
+    intervals = calibrate(chosen, request)
+    validation = _compare(
+        [_predictor(chosen, request, intervals.served)], request, split.validation
+    )
     with watch.stage("refit"):
         final = _refit(chosen, request)
     if final.interrupted:
@@ -116,25 +119,36 @@ def run(request: Request) -> Outcome | None:
     with watch.stage("baselines"):
         baselines = fit_baselines(request)
     with watch.stage("evaluate"):
-        predictors = [_predictor(final, request, multiplier), *baselines]
+        predictors = [_predictor(final, request, intervals.served), *baselines]
         tests = [_compare(predictors, request, fold) for fold in split.tests]
-    return Outcome(
-        final, multiplier, _report(request, code, chosen, validation, tests, watch.seconds)
-    )
+        reliability = _judge(final, request, intervals)
+    report = _report(request, code, chosen, validation, tests, reliability, watch.seconds)
+    return Outcome(final, intervals.served, report)
 
 
-def calibrate(fitted: Fitted, request: Request) -> float:
-    """How many spreads make an interval of the configured coverage, from validation rows."""
+def calibrate(fitted: Fitted, request: Request) -> Calibrated:
+    """How far intervals of the configured and of other coverages reach, from validation rows."""
     fold = request.split.validation
     visible, hidden = (
         request.ratings.histories(fold.visible),
         request.ratings.histories(fold.hidden),
     )
-    predicted, spread = _predictor(fitted, request, 1.0).rate_with_spread(
+    predicted, spread = _predictor(fitted, request, GAUSSIAN_80).rate_with_spread(
         visible, hidden.rows, hidden.items
     )
     coverage = request.configuration.evaluation.coverage
-    return interval_multiplier(hidden.ratings, predicted, spread, coverage)
+    return calibrated(hidden.ratings, predicted, spread, coverage)
+
+
+def _judge(final: Fitted, request: Request, intervals: Calibrated) -> list[Reliability]:
+    """The intervals' reliability on every test fold; none where no stars are reported."""
+    split, predictor = request.split, _predictor(final, request, intervals.served)
+    if split.protocol in RATINGLESS_PROTOCOLS:
+        return []
+    return [
+        measure_reliability(predictor, request.ratings, fold, split.refit, intervals)
+        for fold in split.tests
+    ]
 
 
 def fit_baselines(request: Request) -> list[Predictor]:
@@ -179,9 +193,9 @@ def _same_rows(a: NDArray[np.int64], b: NDArray[np.int64]) -> bool:
     return np.array_equal(a, b)
 
 
-def _predictor(fitted: Fitted, request: Request, multiplier: float) -> NetworkPredictor:
+def _predictor(fitted: Fitted, request: Request, interval: Interval) -> NetworkPredictor:
     scale = request.ratings.scale
-    return NetworkPredictor(MODEL, fitted.network, (scale.minimum, scale.maximum), multiplier)
+    return NetworkPredictor(MODEL, fitted.network, (scale.minimum, scale.maximum), interval)
 
 
 def _compare(predictors: list[Predictor], request: Request, fold: Fold) -> Comparison:
@@ -221,6 +235,7 @@ def _report(
     chosen: Fitted,
     validation: Comparison,
     tests: list[Comparison],
+    reliability: list[Reliability],
     seconds: dict[str, float],
 ) -> RunReport:
     split, configuration = request.split, request.configuration
@@ -238,6 +253,7 @@ def _report(
         warnings=chosen.warnings,
         validation=validation,
         tests=tests,
+        reliability=reliability,
         seconds=seconds,
         code_version=code,
     )

@@ -18,8 +18,8 @@ FIGURES: dict[str, bool | None] = {
     "recall@20": True,
     "recall@50": True,
     "precision@10": True,
-    "coverage@80": None,
-    "width@80": None,
+    "coverage": None,
+    "width": None,
 }
 
 
@@ -41,7 +41,9 @@ class Estimate(BaseModel):
 class Scores(BaseModel):
     """One predictor on one fold; a figure is None where the predictor has no answer.
 
-    users: those with a hidden row. ranked_users: those with a target.
+    users: those with a hidden row. ranked_users: those with a target. coverage, width: share of the
+    hidden ratings inside their intervals, which should hold `nominal_coverage`, and the intervals'
+    mean width in stars.
     """
 
     model_config = ConfigDict(frozen=True, serialize_by_alias=True)
@@ -61,8 +63,9 @@ class Scores(BaseModel):
     recall_20: float | None = Field(default=None, alias="recall@20")
     recall_50: float | None = Field(default=None, alias="recall@50")
     precision_10: float | None = Field(default=None, alias="precision@10")
-    coverage_80: float | None = Field(default=None, alias="coverage@80")
-    width_80: float | None = Field(default=None, alias="width@80")
+    coverage: float | None = None
+    width: float | None = None
+    nominal_coverage: float | None = None
     intervals: dict[str, Estimate] = Field(default_factory=dict)
 
     @property
@@ -101,7 +104,7 @@ def results_table(comparison: Comparison) -> Table:
     table = Table(
         title=f"{comparison.fold}: {first.users:,} users, {first.rows:,} ratings; "
         f"{first.ranked_users:,} users with {first.targets:,} targets",
-        caption=f"+-: half of the 95% bootstrap interval; *: differs from {comparison.reference}",
+        caption=_caption(comparison),
     )
     table.add_column("model")
     for name in shown:
@@ -109,6 +112,15 @@ def results_table(comparison: Comparison) -> Table:
     for scores in comparison.scores:
         table.add_row(scores.predictor, *(_cell(comparison, scores, name) for name in shown))
     return table
+
+
+def _caption(comparison: Comparison) -> str:
+    wanted = sorted({s.nominal_coverage for s in comparison.scores if s.nominal_coverage})
+    meant = f"; coverage should be {', '.join(f'{share:.0%}' for share in wanted)}"
+    return (
+        f"+-: half of the 95% bootstrap interval; *: differs from {comparison.reference}"
+        + meant * bool(wanted)
+    )
 
 
 def _cell(comparison: Comparison, scores: Scores, name: str) -> str:

@@ -16,13 +16,15 @@ from training.accuracy.bench import LIKED_FROM, Bench, Measured
 from training.accuracy.models import MODELS, recipe_of
 from training.accuracy.plan import HELD_OUT_USERS, SPLIT_SEED, Cell
 from training.accuracy.recipe import ROOT
-from training.accuracy.record import Record, Row, Run
+from training.accuracy.record import FIELDS, Record, Row, Run
 from training.accuracy.revision import revision
 from training.errors import TrainingError
 from training.ratings import Ratings
 from training.scores import Scores
 from training.sources import SourceSettings, load_ratings
 from training.split import Split, split_ratings
+
+ROWS_COVERAGE = 0.8  # what the field coverage80 is about
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,10 @@ def _measured(cell: Cell, ratings: Ratings, split: Split, job: Job) -> bool:
 
 def _row(cell: Cell, split: Split, scores: Scores, found: Measured, code: str) -> Row:
     figures = scores.model_dump(mode="json")
-    ranked = ("ndcg@100", "recall@20", "recall@50", "precision@10")
+    if figures["nominal_coverage"] != ROWS_COVERAGE:
+        figures["coverage"] = None
     return Row.model_validate(
-        {name: figures[name] for name in ("rmse", "mse", "mae", *ranked)}
+        {field: figures[name] for name, field in FIELDS.items()}
         | {
             "data": cell.data,
             "protocol": cell.protocol,
@@ -109,7 +112,6 @@ def _row(cell: Cell, split: Split, scores: Scores, found: Measured, code: str) -
             "served": MODELS[cell.model].served,
             "seed": cell.seed,
             "epoch": found.epoch,
-            "coverage80": figures["coverage@80"],
             "train_seconds": round(found.train_seconds, 1),
             "code": code,
         }

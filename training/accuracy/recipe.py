@@ -25,6 +25,7 @@ APART = frozenset(
         "training.errors",
         "training.export",
         "training.publish",
+        "training.reliability",
         "training.report",
         "training.scores",
         "training.sources",

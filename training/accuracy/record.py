@@ -22,6 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.accuracy.plan import MODELS, TABLE, Cell
 from training.errors import DataError
+from training.scores import FIGURES
+
+# The figures of an evaluation that a row keeps, and what it calls them.
+FIELDS = {name: "coverage80" if name == "coverage" else name for name in FIGURES}
+del FIELDS["width"]
 
 
 class Row(BaseModel):

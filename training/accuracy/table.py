@@ -8,19 +8,11 @@ from statistics import median
 
 from rich.table import Table
 
-from training.accuracy.record import Row
+from training.accuracy.record import FIELDS, Row
+from training.scores import FIGURES
 
-# Figures in the order they are shown, and whether more is better; None: neither is.
-SHOWN: dict[str, bool | None] = {
-    "rmse": False,
-    "mse": False,
-    "mae": False,
-    "ndcg@100": True,
-    "recall@20": True,
-    "recall@50": True,
-    "precision@10": True,
-    "coverage80": None,
-}
+# The figures a row has, under its names for them, and whether more is better; None: neither is.
+SHOWN = {field: FIGURES[name] for name, field in FIELDS.items()}
 Medians = dict[str, float]
 
 
