@@ -401,15 +401,18 @@ def test_a_blend_is_better_than_its_members_on_the_test_rows(
     folds = (bench.split.validation, *bench.split.tests)
     truths = [ratings.histories(fold.hidden).ratings for fold in folds]
     member_rmse = []
-    for name in ("myfm", "best"):
+    names = ("myfm", "best", "myfm-side", "myfm-ordinal")
+    for name in names:  # kept, so nothing is fitted
         rated = [truth + rng.normal(0, 0.9, len(truth)).astype(np.float32) for truth in truths]
         keep(bench.folder_of(cell_of(name)), Kept(rated[0], (rated[1],), 10.0))
         member_rmse.append(math.sqrt(np.mean((rated[1] - truths[1]) ** 2)))
     found = measure_blend(bench)
-    assert found.train_seconds == 20.0
+    assert found.train_seconds == 40.0
     weights = found.choices["weights"]
-    assert set(weights) == {"myfm", "best"}
-    kept = [read_kept(bench.folder_of(cell_of(name))) for name in ("myfm", "best")]
+    assert tuple(weights) == names
+    alone = [found.choices["rmse"][name]["test"] for name in names]
+    assert alone == pytest.approx(member_rmse, abs=1e-4)
+    kept = [read_kept(bench.folder_of(cell_of(name))) for name in names]
     centre = truths[0].mean()
     blended = centre + sum(
         weight * (member.tests[0] - centre)

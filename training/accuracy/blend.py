@@ -1,7 +1,7 @@
 """The blend: members' predicted ratings, weighted on validation. Measured, never served.
 
-One of its members knows users by who they are, so it cannot answer for a history in a request
-(DESIGN section 3).
+Some of its members know users by who they are, so they cannot answer for a history in a request
+(DESIGN section 3): myfm, a row of the table, and those of training.accuracy.members, which are not.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.histories import Histories
+from training import metrics
 from training.accuracy.bench import Bench, Measured
 from training.accuracy.kept import Kept, read_kept
+from training.accuracy.members import fitted_members
 from training.accuracy.plan import Cell
 from training.blending import Blend, fit_blend
 from training.errors import TrainingError
@@ -29,7 +31,7 @@ class MembersMissing(TrainingError):
 
 def measure_blend(bench: Bench) -> Measured:
     """Blend what the members of the same seed predicted, with weights fitted on validation."""
-    members = _members(bench)
+    members = _members(bench) | fitted_members(bench)
     hidden = bench.ratings.histories(bench.split.validation.hidden)
     blend = fit_blend(np.stack([kept.validation for kept in members.values()]), hidden.ratings)
     predictors = [
@@ -41,7 +43,17 @@ def measure_blend(bench: Bench) -> Measured:
     scores = bench.score_tests(predictors, ranking=False)
     seconds = sum(kept.train_seconds for kept in members.values())
     weights = dict(zip(members, np.round(blend.weights, 4).tolist(), strict=True))
-    return Measured(scores, None, seconds, {"weights": weights})
+    alone = {name: _rmse(bench, kept) for name, kept in members.items()}
+    return Measured(scores, None, seconds, {"weights": weights, "rmse": alone})
+
+
+def _rmse(bench: Bench, kept: Kept) -> dict[str, float]:
+    """Of one member alone, on every fold: shown beside the blend, used for no choice."""
+    folds = (bench.split.validation, *bench.split.tests)
+    return {
+        fold.name: round(metrics.rmse(bench.ratings.histories(fold.hidden).ratings, rated), 4)
+        for fold, rated in zip(folds, (kept.validation, *kept.tests), strict=True)
+    }
 
 
 def _blended(blend: Blend, members: Sequence[Kept]) -> list[NDArray[np.float32]]:

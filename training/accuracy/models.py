@@ -15,6 +15,8 @@ from training.accuracy.baselines import (
 )
 from training.accuracy.bench import Bench, Measured
 from training.accuracy.blend import MEMBERS, measure_blend
+from training.accuracy.members import MEMBERS as OFFLINE
+from training.accuracy.members import member_settings, members_of
 from training.accuracy.networks import configuration_of, measure_network
 from training.accuracy.peers import (
     IALS,
@@ -52,6 +54,8 @@ def recipe_of(cell: Cell) -> str:
 
     Raises ConfigurationError if its model is a configuration that does not exist.
     """
+    if cell.model in OFFLINE:
+        return recipe(member_settings(cell) | peer_settings(MYFM), MEMBER_MODULES)
     model = MODELS[cell.model]
     return recipe(model.settings(cell), model.modules)
 
@@ -68,13 +72,15 @@ def _network_settings(cell: Cell) -> dict[str, Any]:
 def _blend_settings(cell: Cell) -> dict[str, Any]:
     """The recipes of those members that there are; without them it is another blend."""
     recipes: dict[str, Any] = {"ridge": RIDGE}
-    for name in MEMBERS:
+    for name in (*MEMBERS, *members_of(cell)):
         try:
             recipes[name] = recipe_of(Cell(cell.data, cell.protocol, name, cell.seed))
         except TrainingError:
             recipes[name] = None
     return recipes
 
+
+MEMBER_MODULES = ("training.peers.myfm_side", "training.peers.side_information")
 
 # A teacher's script runs in another process, so following imports does not find it.
 _NETWORK = Model(

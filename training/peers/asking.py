@@ -28,30 +28,37 @@ from training.peers.exchange import (
     read_reply,
     write_task,
 )
+from training.peers.side_exchange import SideInformation, write_side
+from training.peers.side_information import Kind, side_information
 from training.ratings import Ratings
 from training.split import Fold, Rows
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer: its name is that of its script, its pins and its environment.
+    """A peer: its name is that of its script, and of its pins and environment unless told.
 
     knows_histories: whether it answers for any history, or only for users it was fitted on.
     """
 
     name: str
     knows_histories: bool
+    environment: str | None = None
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a peer is fitted on and with: rows of `ratings`, settings, seed."""
+    """What a peer is fitted on and with: rows of `ratings`, settings, seed.
+
+    side: the kinds of side information it is told; its script must read them.
+    """
 
     ratings: Ratings
     rows: Rows
     settings: dict[str, Any]
     seed: int
     liked_from: float
+    side: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,10 @@ def _within(rows: Rows, others: Rows) -> bool:
 
 def _ask(peer: Peer, fit: Fit, rows: Rows, folds: Sequence[Fold], environments: Path) -> Asked:
     task = _task(fit, rows, tuple(_question(fit.ratings, fold) for fold in folds))
-    reply = _exchange(peer.name, task, environments)
+    side = None
+    if fit.side:
+        side = side_information(fit.ratings, rows, [fold.hidden for fold in folds], fit.side)
+    reply = _exchange(peer, task, side, environments)
     items = len(fit.ratings.catalog)
     pairs = zip(task.questions, reply.answers, strict=True)
     return Asked(
@@ -157,14 +167,16 @@ def _ask(peer: Peer, fit: Fit, rows: Rows, folds: Sequence[Fold], environments: 
     )
 
 
-def _exchange(name: str, task: Task, environments: Path) -> Reply:
-    with tempfile.TemporaryDirectory(prefix=f"usher-{name}-") as folder:
+def _exchange(peer: Peer, task: Task, side: SideInformation | None, environments: Path) -> Reply:
+    with tempfile.TemporaryDirectory(prefix=f"usher-{peer.name}-") as folder:
         write_task(Path(folder), task)
-        run_peer(name, Path(folder), environments)
+        if side is not None:
+            write_side(Path(folder), side)
+        run_peer(peer.name, Path(folder), environments, environment=peer.environment)
         try:
             return read_reply(Path(folder))
         except OSError as error:
-            raise PeerUnavailable(f"The peer {name} left no reply: {error}") from None
+            raise PeerUnavailable(f"The peer {peer.name} left no reply: {error}") from None
 
 
 def _task(fit: Fit, rows: Rows, questions: tuple[Question, ...]) -> Task:

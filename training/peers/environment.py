@@ -60,12 +60,16 @@ def _create(name: str, folder: Path) -> None:
             )
 
 
-def run_peer(name: str, exchange: Path, environments: Path) -> None:
+def run_peer(
+    name: str, exchange: Path, environments: Path, *, environment: str | None = None
+) -> None:
     """Run the peer's script on the task in the folder `exchange`.
 
-    Raises PeerUnavailable if it cannot be installed or fails.
+    environment: the one it runs in, if not one of its own name. Raises PeerUnavailable if it
+    cannot be installed or fails.
     """
-    python = peer_python(name, environments).absolute()  # not resolved: a link into the base
+    # Not resolved: the interpreter is a link into the base installation.
+    python = peer_python(environment or name, environments).absolute()
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
         [python, "-m", f"training.peers.{name}", exchange.absolute()],

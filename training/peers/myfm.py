@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from myfm import MyFMRegressor, RelationBlock
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, eye_array, hstack
 
 from training.peers.exchange import Answer, Question, Stopwatch, Task, carry_out
+from training.peers.fm_features import svdpp_features
 
 
 def answer(task: Task, watch: Stopwatch) -> list[Answer]:
@@ -27,34 +27,21 @@ def answer(task: Task, watch: Stopwatch) -> list[Answer]:
     draws = int(task.settings["draws"])
     users, items = task.user_count, task.item_count
     model = MyFMRegressor(rank=int(task.settings["rank"]), random_seed=task.seed)
-    features = _features(task)
+    features = svdpp_features(task)
     with watch.fitting():
         model.fit(
             None, task.values.astype(np.float64),
-            X_rel=_blocks(features, task.users, task.items),
+            X_rel=relation_blocks(features, task.users, task.items),
             group_shapes=[users, items, items, users],
             n_iter=draws, n_kept_samples=draws - draws // 10,
         )  # fmt: skip
     return [Answer(ratings=_ratings(model, features, task, q)) for q in task.questions]
 
 
-def _features(task: Task) -> tuple[Any, Any]:
-    """Sparse [U, U + I] and [I, I + U]: who it is, and what was rated, shares of unit length."""
-    ones = np.ones(len(task.users))
-    shape = (task.user_count, task.item_count)
-    rated_UI = csr_matrix((ones, (task.users, task.items)), shape=shape)
-    return _with_identity(rated_UI), _with_identity(rated_UI.T.tocsr())
-
-
-def _with_identity(rated: Any) -> Any:
-    counts = np.maximum(np.diff(rated.indptr), 1)
-    scaled = rated.multiply(1 / np.sqrt(counts)[:, None])
-    return csr_matrix(hstack([eye_array(rated.shape[0]), scaled], format="csr"))
-
-
-def _blocks(
+def relation_blocks(
     features: tuple[Any, Any], users: NDArray[np.int64], items: NDArray[np.int64]
 ) -> list[RelationBlock]:
+    """The two blocks of rows that pair users with items, both int64 [n]."""
     return [
         RelationBlock(rows.tolist(), matrix)
         for rows, matrix in zip((users, items), features, strict=True)
@@ -66,7 +53,7 @@ def _ratings(
 ) -> NDArray[np.float32]:
     users = question.users[question.pair_rows]
     rated: NDArray[np.float64] = model.predict(
-        None, _blocks(features, users, question.pair_items), n_workers=1
+        None, relation_blocks(features, users, question.pair_items), n_workers=1
     )
     return np.clip(rated, task.lowest, task.highest).astype(np.float32)
 

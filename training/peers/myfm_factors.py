@@ -19,7 +19,8 @@ from myfm import MyFMRegressor
 from numpy.typing import NDArray
 
 from training.peers.exchange import read_task
-from training.peers.myfm import _blocks, _features
+from training.peers.fm_features import svdpp_features
+from training.peers.myfm import relation_blocks
 
 FACTORS = "factors.npz"
 BURN_IN = 20
@@ -29,10 +30,11 @@ def main(folder: Path) -> None:
     """Fit on the folder's task and write factors.npz: mean, biases and factors of both sides."""
     task = read_task(folder)
     users, items, draws = task.user_count, task.item_count, int(task.settings["draws"])
-    features = _features(task)
+    features = svdpp_features(task)
     model = MyFMRegressor(rank=int(task.settings["rank"]), random_seed=task.seed)
     model.fit(
-        None, task.values.astype(np.float64), X_rel=_blocks(features, task.users, task.items),
+        None, task.values.astype(np.float64),
+        X_rel=relation_blocks(features, task.users, task.items),
         group_shapes=[users, items, items, users], n_iter=draws, n_kept_samples=draws - BURN_IN,
     )  # fmt: skip
     samples = model.predictor_.samples
