@@ -25,7 +25,8 @@ from training.sources import SourceSettings, is_file, load_ratings
 from training.sources.options import add_table_options, described
 
 if TYPE_CHECKING:
-    from training.run import Outcome, Request
+    from training.request import Request
+    from training.run import Outcome
 
 # On a machine with other work, threads that spin at every barrier cost torch a factor of four; it
 # reads this when it loads, which is later.
@@ -154,7 +155,7 @@ def _output(width: int = 120) -> Console:
 
 
 def _request(options: argparse.Namespace, console: Console) -> Request:
-    from training.run import Request
+    from training.request import Request
     from training.split import split_ratings
 
     configuration = _configuration(options)

@@ -5,60 +5,27 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from training.baselines import (
-    fit_bias,
-    fit_ease,
-    fit_mean,
-    fit_pairwise,
-    fit_popularity,
-    refit_pairwise,
-)
-from training.baselines.ease import MAX_ITEMS
-from training.baselines.pairwise import PairwiseVAE
+from training.baselines.reported import fit_reported
 from training.calibration import Calibrated, calibrated
-from training.config import Configuration
-from training.errors import ConfigurationError
 from training.evaluate import evaluate_all
 from training.network_predictor import NetworkPredictor
 from training.predictor import GAUSSIAN_80, Interval, Predictor
 from training.publish import Figures, code_version, data_record
-from training.ratings import Ratings
 from training.reliability import Reliability, measure_reliability
 from training.report import RunReport
+from training.request import Request, claim_folder
 from training.scores import Comparison
-from training.split import Fold, Split
+from training.split import Fold
 from training.teaching import engage_tutor
-from training.trainer import LAST, Fitted, choose, refit
+from training.trainer import Fitted, choose, refit
 
 MODEL = "hybrid-vae"
 RATINGLESS_PROTOCOLS = frozenset({"users-liked"})
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to run, and how to tell a person about it."""
-
-    ratings: Ratings
-    split: Split
-    configuration: Configuration
-    folder: Path
-    say: Callable[[str], None]
-    resume: bool = False
-    progress: bool = True
-    environments: Path = Path(".usher/peers")
-    """Where a teacher's library has an environment of its own."""
-    pairwise: bool = False
-    """Whether the pairwise VAE of the notes joins the baselines: it takes much longer."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +65,7 @@ def run(request: Request) -> Outcome | None:
     """
     code, watch = code_version(), Stopwatch()
     ratings, split, configuration = request.ratings, request.split, request.configuration
-    _claim_folder(request)
+    claim_folder(request)
     with watch.stage("teach"):
         tutor = engage_tutor(ratings, split.fit, configuration, request.environments)
     with watch.stage("choose"):
@@ -117,7 +84,10 @@ def run(request: Request) -> Outcome | None:
     if final.interrupted:
         return None
     with watch.stage("baselines"):
-        baselines = fit_baselines(request)
+        baselines = fit_reported(
+            ratings, split, liked_from=configuration.evaluation.liked_from,
+            seed=configuration.seed, pairwise=request.pairwise,
+        )  # fmt: skip
     with watch.stage("evaluate"):
         predictors = [_predictor(final, request, intervals.served), *baselines]
         tests = [_compare(predictors, request, fold) for fold in split.tests]
@@ -151,34 +121,9 @@ def _judge(final: Fitted, request: Request, intervals: Calibrated) -> list[Relia
     ]
 
 
-def fit_baselines(request: Request) -> list[Predictor]:
-    """Mean, bias and popularity always; EASE where its matrix fits; the pairwise VAE if asked."""
-    ratings, rows = request.ratings, request.split.refit
-    liked_from = request.configuration.evaluation.liked_from
-    baselines: list[Predictor] = [
-        fit_mean(ratings, rows),
-        fit_bias(ratings, rows),
-        fit_popularity(ratings, rows, liked_from=liked_from),
-    ]
-    if len(ratings.catalog) <= MAX_ITEMS:
-        baselines.append(fit_ease(ratings, rows, liked_from=liked_from))
-    if request.pairwise:
-        baselines.append(_fit_pairwise(request))
-    return baselines
-
-
-def _fit_pairwise(request: Request) -> PairwiseVAE:
-    split, seed = request.split, request.configuration.seed
-    validation = split.validation.hidden
-    chosen = fit_pairwise(request.ratings, split.fit, validation=validation, seed=seed)
-    if _same_rows(split.fit, split.refit):
-        return chosen
-    return refit_pairwise(chosen, request.ratings, split.refit, seed=seed)
-
-
 def _refit(chosen: Fitted, request: Request) -> Fitted:
     """The chosen run again on all training rows; the chosen network where there are no more."""
-    if not request.configuration.refit or _same_rows(request.split.fit, request.split.refit):
+    if not request.refits:
         return chosen
     ratings, rows = request.ratings, request.split.refit
     final = refit(
@@ -187,10 +132,6 @@ def _refit(chosen: Fitted, request: Request) -> Fitted:
         tutor=engage_tutor(ratings, rows, request.configuration, request.environments),
     )  # fmt: skip
     return replace(final, history=chosen.history, warnings=chosen.warnings)
-
-
-def _same_rows(a: NDArray[np.int64], b: NDArray[np.int64]) -> bool:
-    return np.array_equal(a, b)
 
 
 def _predictor(fitted: Fitted, request: Request, interval: Interval) -> NetworkPredictor:
@@ -208,25 +149,6 @@ def _compare(predictors: list[Predictor], request: Request, fold: Fold) -> Compa
         reference=MODEL,
         stars=request.split.protocol not in RATINGLESS_PROTOCOLS,
     )
-
-
-def _claim_folder(request: Request) -> None:
-    """Write what runs here into its folder; a resumed run must be the same one."""
-    request.folder.mkdir(parents=True, exist_ok=True)
-    path = request.folder / "configuration.json"
-    content = {
-        "configuration": request.configuration.model_dump(mode="json"),
-        "data": request.ratings.digest,
-        "split": request.split.digest,
-    }
-    if request.resume and path.exists() and json.loads(path.read_text()) != content:
-        raise ConfigurationError(
-            f"The run in {request.folder} was started with another configuration, data or split; "
-            "resume it as it was, or start anew without --resume."
-        )
-    if request.resume and not (request.folder / LAST).exists():
-        request.say(f"There is nothing to resume in {request.folder}; the run starts anew.")
-    path.write_text(json.dumps(content, indent=2))
 
 
 def _report(

@@ -16,7 +16,8 @@ from training.accuracy.kept import Kept, keep
 from training.accuracy.plan import HELD_OUT_USERS, SPLIT_SEED, Cell
 from training.config import Configuration, load_configuration
 from training.network_predictor import NetworkPredictor
-from training.run import MODEL, Outcome, Request, run
+from training.request import Request
+from training.run import MODEL, Outcome, run
 from training.trainer import build_network
 
 NOT_TRAINING = frozenset({"baselines", "evaluate"})
