@@ -119,13 +119,15 @@ def test_an_unfitted_network_rates_as_the_bias_model_does() -> None:
 
 
 def test_every_decoder_layer_sees_the_latent_vector_only_with_skip_connections() -> None:
+    nothing = Direct(torch.zeros(1), torch.zeros(1, 0), torch.zeros(1, 0))
+
     def reaches_heads(net: HybridVAE) -> bool:
         with torch.no_grad():
             for layer in net.decoder:
                 for parameter in layer.parameters():
                     parameter.zero_()
-        a = net.decode(torch.zeros(1, 3), Direct(torch.zeros(1), torch.zeros(1, 0))).preference_BF
-        b = net.decode(torch.ones(1, 3), Direct(torch.zeros(1), torch.zeros(1, 0))).preference_BF
+        a = net.decode(torch.zeros(1, 3), nothing).preference_BF
+        b = net.decode(torch.ones(1, 3), nothing).preference_BF
         return not torch.equal(a, b)
 
     assert reaches_heads(network(skip_connections=True))

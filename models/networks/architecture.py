@@ -39,3 +39,5 @@ class Architecture(BaseModel):
     """The shallow path beside the deep one; none if not given."""
     likelihood: Literal["gaussian", "ordinal"] = "gaussian"
     """How a rating is distributed: around the prediction, or over the levels by cut-points."""
+    attention_dim: int = Field(0, ge=0)
+    """Width of keys and values of the target item's attention over the history; 0: none."""

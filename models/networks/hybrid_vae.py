@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.architecture import Architecture
+from models.networks.attention import attention_of
 from models.networks.flat import rows_of, sum_by_row
 from models.networks.levels import nearest_level
 from models.networks.likelihoods import likelihood_of
@@ -53,6 +54,8 @@ class Direct(NamedTuple):
     bias_B: Tensor
     votes_BR: Tensor
     """R is 0 without a shallow path."""
+    kept_BS: Tensor
+    """What attention keeps of the history; S is 0 without it."""
 
 
 class UserVectors(NamedTuple):
@@ -63,6 +66,7 @@ class UserVectors(NamedTuple):
     bias_B: Tensor
     log_spread_B: Tensor
     votes_BR: Tensor
+    kept_BS: Tensor
 
 
 class HybridVAE(nn.Module):
@@ -110,6 +114,7 @@ class HybridVAE(nn.Module):
         shallow = architecture.shallow
         self.shallow = ShallowPath(items, len(levels), shallow.rank) if shallow else None
         self.likelihood = likelihood_of(architecture, levels)
+        self.attention = attention_of(factors, architecture.attention_dim)
 
     @torch.no_grad()
     def start_items(self, rating_bias_I: Tensor, preference_bias_I: Tensor) -> None:
@@ -146,15 +151,22 @@ class HybridVAE(nn.Module):
     def direct(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Direct:
         """What the heads are told of `users` histories past the latent space."""
         bias_B = self.history_bias(items_N, ratings_N, rows_N, users)
+        left_N = self.residuals(items_N, ratings_N) - bias_B[rows_N]
+        kept_BS = self.attention.keep(self.item_embedding, items_N, left_N, rows_N, users)
         if self.shallow is None:
-            return Direct(bias_B, bias_B.new_zeros(users, 0))
-        return Direct(bias_B, self.shallow.pool(items_N, self.level_of(ratings_N), rows_N, users))
+            return Direct(bias_B, bias_B.new_zeros(users, 0), kept_BS)
+        votes_BR = self.shallow.pool(items_N, self.level_of(ratings_N), rows_N, users)
+        return Direct(bias_B, votes_BR, kept_BS)
+
+    def residuals(self, items_N: Tensor, ratings_N: Tensor) -> Tensor:
+        """What the mean and the items' biases leave of ratings, [N]."""
+        return ratings_N - self.rating_mean - self.rating_bias[items_N]
 
     def history_bias(
         self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int
     ) -> Tensor:
         """The ridge estimate of each user's bias given the items' biases, [B]; 0 if empty."""
-        left_N = ratings_N - self.rating_mean - self.rating_bias[items_N]
+        left_N = self.residuals(items_N, ratings_N)
         count_B = sum_by_row(torch.ones_like(ratings_N), rows_N, users)
         return sum_by_row(left_N, rows_N, users) / (count_B + self.log_user_ridge.exp())
 
@@ -175,6 +187,7 @@ class HybridVAE(nn.Module):
             direct.bias_B + bias_B,
             log_spread_B,
             direct.votes_BR,
+            direct.kept_BS,
         )
 
     def _beside(self, hidden_BH: Tensor, z_BZ: Tensor) -> Tensor:
@@ -196,10 +209,12 @@ class HybridVAE(nn.Module):
 
     def locate(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Location in rating units and log-spread of each pair, [T] each, for the likelihood."""
-        product_T = (users.rating_BF[rows_T] * self.rating_factors[items_T]).sum(dim=1)
+        factors_TF = self.rating_factors[items_T]
+        product_T = (users.rating_BF[rows_T] * factors_TF).sum(dim=1)
         bias_T = users.bias_B[rows_T] + self.rating_bias[items_T]
         log_spread_T = users.log_spread_B[rows_T] + self.log_spread[items_T]
-        return self.rating_mean + bias_T + product_T, log_spread_T
+        spoken_T = self.attention.read(users.kept_BS, rows_T, factors_TF)
+        return self.rating_mean + bias_T + product_T + spoken_T, log_spread_T
 
 
 def perceptron(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
