@@ -64,12 +64,12 @@ def looped_term(net: HybridVAE, part: Histories, user: int, target: int) -> floa
     left = ratings - 3.5 - item_bias[items]
     left = left - left.sum() / (len(items) + math.exp(float(net.log_user_ridge)))
     query = positive(linear(attention.to_query, factors))
-    said, weights = np.zeros(WIDTH), np.float64(0)
+    said, weights = np.zeros(WIDTH), 0.0
     for item, residual in zip(items, left, strict=True):
         weight = query @ positive(linear(attention.to_key, embedding[item])) / WIDTH
         value = linear(attention.to_value, embedding[item])
         said += weight * (residual * value[:WIDTH] + value[WIDTH:])
-        weights += weight
+        weights += float(weight)
     return float(linear(attention.to_readout, factors) @ said / math.sqrt(1 + weights))
 
 

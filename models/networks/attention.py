@@ -13,8 +13,7 @@ RNNs", eq. 6-7): sums over the history are taken once, and a target reads them i
 multiplications however long the history is. Keys and values are linear maps of the encoder's item
 embedding, queries and readouts of the rating factors; the readout starts at 0, hence the term too.
 Shapes: B users, N history ratings, T pairs, I items, F factors, D width of keys = V of values,
-W = V + 1 a value and its weight,
-S = D * W numbers kept of a history.
+W = V + 1 a value and its weight, S = D * W numbers kept of a history.
 """
 
 from __future__ import annotations
