@@ -14,7 +14,8 @@ from models.manifest import RatingScale
 from models.networks.architecture import Architecture
 from models.networks.flat import rows_of
 from models.networks.graphs import RecommendGraph
-from models.networks.hybrid_vae import USER_RIDGE, Direct, HybridVAE, Posterior
+from models.networks.hybrid_vae import USER_RIDGE, Direct, HybridVAE
+from models.networks.latent import Posterior
 from models.networks.likelihoods import gaussian_nll
 from models.networks.loss import Hidden, LossWeights, denoising_loss, free_kl, kl_divergence
 from training.baselines import BiasBaseline

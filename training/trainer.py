@@ -21,10 +21,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from models.networks.hybrid_vae import HybridVAE
+from models.networks.item_features import item_features
 from training.baselines import fit_bias, fit_low_rank_ease
 from training.batches import Batch, DenoisingBatches, FoldBatches
 from training.callbacks import Averaging, Replay, Reseed, SaveLast
 from training.config import Configuration, Optimisation
+from training.errors import ConfigurationError
 from training.interrupts import graceful_interrupt
 from training.learner import Learner
 from training.ratings import Ratings
@@ -65,7 +67,13 @@ def build_network(
         levels = np.linspace(levels[0], levels[-1], 11, dtype=np.float32)
     bias = fit_bias(ratings, rows)
     items = len(ratings.catalog)
-    network = HybridVAE(configuration.network, items, torch.from_numpy(levels), bias.mean)
+    network = HybridVAE(
+        configuration.network,
+        items,
+        torch.from_numpy(levels),
+        bias.mean,
+        _features(ratings, configuration),
+    )
     liked = ratings.values[rows] >= configuration.evaluation.liked_from
     likes = np.bincount(ratings.items[rows][liked], minlength=items)
     log_popularity = np.log((likes + 1) / (likes.sum() + items))
@@ -74,6 +82,17 @@ def build_network(
     network.likelihood.start(torch.bincount(levels_N, minlength=len(levels)))
     _start_shallow(network, ratings, rows, configuration)
     return network
+
+
+def _features(ratings: Ratings, configuration: Configuration) -> Tensor:
+    """What is known of the items, float32 [I, A]."""
+    features_IA = item_features(ratings.catalog)
+    if configuration.network.upper_latent_dim and not features_IA.shape[1]:
+        raise ConfigurationError(
+            "network.upper_latent_dim needs genres or years, and the catalogue has neither: leave "
+            "it at 0, or name an item table."
+        )
+    return torch.from_numpy(features_IA)
 
 
 def _start_shallow(

@@ -41,3 +41,5 @@ class Architecture(BaseModel):
     """How a rating is distributed: around the prediction, or over the levels by cut-points."""
     attention_dim: int = Field(0, ge=0)
     """Width of keys and values of the target item's attention over the history; 0: none."""
+    upper_latent_dim: int = Field(0, ge=0)
+    """Dimensions of a latent above the first, inferred from genres and decades; 0: none."""

@@ -28,24 +28,14 @@ from torch import Tensor, nn
 from models.networks.architecture import Architecture
 from models.networks.attention import attention_of
 from models.networks.flat import rows_of, sum_by_row
+from models.networks.hierarchy import hierarchy_of
+from models.networks.latent import LOG_VARIANCE_RANGE, Posterior
 from models.networks.levels import nearest_level
 from models.networks.likelihoods import likelihood_of
+from models.networks.perceptron import perceptron
 from models.networks.shallow import ShallowPath
 
 USER_RIDGE = 5.0  # ratings of the mean that a user's bias is shrunk by, to begin with
-LOG_VARIANCE_RANGE = (-10.0, 5.0)
-
-
-class Posterior(NamedTuple):
-    """q(z | history): mean and log-variance of a diagonal Gaussian, each [B, Z]."""
-
-    mean_BZ: Tensor
-    log_variance_BZ: Tensor
-
-    def sample(self) -> Tensor:
-        """One reparameterised draw, [B, Z] (Kingma and Welling 2014, section 2.4)."""
-        noise_BZ = torch.randn_like(self.mean_BZ)
-        return self.mean_BZ + noise_BZ * torch.exp(0.5 * self.log_variance_BZ)
 
 
 class Direct(NamedTuple):
@@ -73,12 +63,18 @@ class HybridVAE(nn.Module):
     """The network; `training.trainer` fits it and `models.networks.graphs` exports it."""
 
     def __init__(
-        self, architecture: Architecture, items: int, levels: Tensor, rating_mean: float
+        self,
+        architecture: Architecture,
+        items: int,
+        levels: Tensor,
+        rating_mean: float,
+        features_IA: Tensor | None = None,
     ) -> None:
         """Build an untrained network for I `items`.
 
         levels: float32 [L], L >= 2 evenly spaced ratings, ascending. rating_mean: the mean of
-        the training ratings.
+        the training ratings. features_IA: float32 [I, A], the groups each item belongs to; needed
+        for a latent above the first alone.
         """
         super().__init__()
         self.architecture = architecture
@@ -95,8 +91,9 @@ class HybridVAE(nn.Module):
         self.to_log_variance = nn.Linear(hidden[-1], latent)
         # A narrow posterior at first: noise as wide as the prior drowns a signal still forming.
         nn.init.constant_(self.to_log_variance.bias, -4.0)
-        skipped = latent if architecture.skip_connections else 0
-        widths = (latent, *reversed(hidden))
+        decoded = latent + architecture.upper_latent_dim
+        skipped = decoded if architecture.skip_connections else 0
+        widths = (decoded, *reversed(hidden))
         self.decoder = nn.ModuleList(
             perceptron((inputs + skipped * (depth > 0), outputs), architecture.dropout)
             for depth, (inputs, outputs) in enumerate(itertools.pairwise(widths))
@@ -115,6 +112,7 @@ class HybridVAE(nn.Module):
         self.shallow = ShallowPath(items, len(levels), shallow.rank) if shallow else None
         self.likelihood = likelihood_of(architecture, levels)
         self.attention = attention_of(factors, architecture.attention_dim)
+        self.hierarchy = hierarchy_of(architecture, features_IA)
 
     @torch.no_grad()
     def start_items(self, rating_bias_I: Tensor, preference_bias_I: Tensor) -> None:
@@ -131,7 +129,9 @@ class HybridVAE(nn.Module):
         """Encode `users` histories; rows_N says whose each rating is. Empty histories are valid."""
         hidden_BH = self.encoder(self.input_dropout(self.pool(items_N, ratings_N, rows_N, users)))
         log_variance_BZ = self.to_log_variance(hidden_BH).clamp(*LOG_VARIANCE_RANGE)
-        return Posterior(self.to_mean(hidden_BH), log_variance_BZ)
+        lower = Posterior(self.to_mean(hidden_BH), log_variance_BZ)
+        left_N = self.residuals(items_N, ratings_N)
+        return self.hierarchy.joint(lower, items_N, left_N, rows_N, users)
 
     def pool(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Tensor:
         """Sum the embeddings of a history per rating level, over sqrt(n + 1): [B, L * F]."""
@@ -215,13 +215,3 @@ class HybridVAE(nn.Module):
         log_spread_T = users.log_spread_B[rows_T] + self.log_spread[items_T]
         spoken_T = self.attention.read(users.kept_BS, rows_T, factors_TF)
         return self.rating_mean + bias_T + product_T + spoken_T, log_spread_T
-
-
-def perceptron(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
-    """Hidden layers of the given widths: linear, layer norm, GELU, dropout."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(widths):
-        layers += [
-            nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.GELU(), nn.Dropout(dropout)
-        ]  # fmt: skip
-    return nn.Sequential(*layers)

@@ -7,8 +7,8 @@
 *rating*: mean squared error of the predicted against the hidden ratings, plus their negative
 log-likelihood (`likelihoods`; the Gaussian one fits the spread alone). *preference*: multinomial
 negative log-likelihood of the hidden liked items, mean over them (Liang et al. 2018, eq. 2). *KL*:
-to the standard normal, in nats per user and latent dimension: the mean over both, so its weight
-means the same for every latent_dim.
+to the prior, in nats per user and latent dimension (of every level): the mean over both, so its
+weight means the same for every latent_dim.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.networks.hybrid_vae import HybridVAE, Posterior, UserVectors
+from models.networks.hybrid_vae import HybridVAE, UserVectors
+from models.networks.latent import Posterior
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,8 @@ def preference_loss(log_preference_BI: Tensor, hidden: Hidden) -> Tensor:
 
 
 def kl_per_dimension(posterior: Posterior) -> Tensor:
-    """KL(q(z | history) || N(0, 1)) in nats, mean over users: [Z]."""
-    mean_BZ, log_variance_BZ = posterior
-    kl_BZ = 0.5 * (mean_BZ.square() + log_variance_BZ.exp() - 1 - log_variance_BZ)
-    return kl_BZ.mean(dim=0)
+    """KL of the posterior to its prior in nats, mean over users: [Z]."""
+    return posterior.divergence().mean(dim=0)
 
 
 def kl_divergence(posterior: Posterior) -> Tensor:

@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.networks.hybrid_vae import Posterior
+from models.networks.latent import Posterior
 from training.baselines.pairwise_settings import PairwiseSettings
 
 EMBEDDING_STD = 0.05
