@@ -17,6 +17,8 @@ from torch.utils.data import IterableDataset
 
 from models.histories import Histories
 from models.networks.loss import Hidden, Lessons
+from models.networks.sampled_softmax import Negatives
+from training.negatives import Proposal
 from training.ratings import Ratings
 from training.split import Fold
 from training.teacher import Tutor
@@ -32,6 +34,7 @@ class Batch:
     rows_N: Tensor
     hidden: Hidden
     lessons: Lessons | None = None
+    negatives: Negatives | None = None
 
     @property
     def visible(self) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -45,7 +48,8 @@ class Batch:
         )
         hidden = Hidden(*(getattr(self.hidden, f.name).to(device) for f in fields(Hidden)))
         lessons = self.lessons.to(device) if self.lessons else None
-        return Batch(self.users, items_N, ratings_N, rows_N, hidden, lessons)
+        negatives = self.negatives.to(device) if self.negatives else None
+        return Batch(self.users, items_N, ratings_N, rows_N, hidden, lessons, negatives)
 
 
 class DenoisingBatches(IterableDataset[Batch]):
@@ -63,9 +67,11 @@ class DenoisingBatches(IterableDataset[Batch]):
         liked_from: float,
         seed: int,
         tutor: Tutor | None = None,
+        proposal: Proposal | None = None,
     ) -> None:
         self.histories = histories
         self.tutor = tutor
+        self.proposal = proposal
         self.users = np.flatnonzero(histories.lengths)
         self.batch_users = batch_users
         self.hidden_share = hidden_share
@@ -97,6 +103,7 @@ class DenoisingBatches(IterableDataset[Batch]):
                 rows[hide], part.items[hide], part.ratings[hide], self.liked_from
             ),
             lessons=self.tutor.lessons(users, part, hide, rng) if self.tutor else None,
+            negatives=self.proposal.draw(rng) if self.proposal else None,
         )
 
 

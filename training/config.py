@@ -103,6 +103,8 @@ class Optimisation(Section):
     """Range of the share of each history that is hidden and predicted."""
     rating_weight: float = Field(1.0, ge=0)
     preference_weight: float = Field(0.1, ge=0)
+    negatives: int = Field(0, ge=0)
+    """Items sampled per batch for the preference likelihood; 0: all items, the full softmax."""
     factor_penalty: float = Field(1e-4, ge=0)
     """Weight of the squared norm of the rating factors in use."""
     weight_decay: float = Field(0.0, ge=0)
@@ -119,6 +121,10 @@ class Optimisation(Section):
         low, high = self.hidden_share
         if not 0 < low <= high <= 1:
             raise ValueError("hidden_share must satisfy 0 < low <= high <= 1")
+        if self.negatives and self.ranking_teacher:
+            raise ValueError(
+                "ranking_teacher teaches all items and negatives samples some: drop one"
+            )
         return self
 
 
@@ -133,6 +139,14 @@ class Configuration(Section):
     evaluation: Evaluation = Evaluation()
     refit: bool = True
     """After choosing the epoch on validation, fit again on all training rows for that long."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.network.shallow and self.training.negatives:
+            raise ValueError(
+                "network.shallow scores all items and negatives samples some: drop one"
+            )
+        return self
 
 
 def shipped_configurations() -> list[str]:

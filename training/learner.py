@@ -48,8 +48,9 @@ class Learner(pl.LightningModule):
         posterior = self.network.encode(*batch.visible)
         users = self.network.decode(posterior.sample(), self.network.direct(*batch.visible))
         return denoising_loss(
-            self.network, posterior, users, batch.hidden, self._weights(), batch.lessons
-        )
+            self.network, posterior, users, batch.hidden, self._weights(), batch.lessons,
+            batch.negatives,
+        )  # fmt: skip
 
     def _weights(self) -> LossWeights:
         s = self.settings

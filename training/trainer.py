@@ -29,6 +29,7 @@ from training.config import Configuration, Optimisation
 from training.errors import ConfigurationError
 from training.interrupts import graceful_interrupt
 from training.learner import Learner
+from training.negatives import Proposal
 from training.ratings import Ratings
 from training.split import Fold
 from training.teacher import Tutor
@@ -239,15 +240,17 @@ def _learner(
     tutor: Tutor | None,
 ) -> tuple[Learner, DenoisingBatches]:
     network = build_network(ratings, rows, configuration)
-    settings = configuration.training
-    histories = ratings.histories(rows)
+    settings, liked_from = configuration.training, configuration.evaluation.liked_from
+    histories, items = ratings.histories(rows), len(ratings.catalog)
+    draws = settings.negatives
     batches = DenoisingBatches(
         histories,
         settings.batch_users,
         settings.hidden_share,
-        configuration.evaluation.liked_from,
+        liked_from,
         configuration.seed,
         tutor,
+        Proposal.of(histories, items, liked_from, draws) if draws else None,
     )
     watch = Watch(say, f"validation_{settings.monitor}", settings.monitor == "rmse")
     return Learner(network, settings, len(batches), watch), batches

@@ -200,6 +200,20 @@ class HybridVAE(nn.Module):
             return logits_BI
         return logits_BI + self.shallow.logits(users.votes_BR)
 
+    def some_logits(
+        self, users: UserVectors, items_M: Tensor, rows_T: Tensor, items_T: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Columns items_M of the deep path's logits, [B, M], and entries (rows_T, items_T), [T].
+
+        Items are gathered once: every gathering costs a gradient as large as the table.
+        """
+        items_C = torch.cat([items_M, items_T])
+        factors_CF, bias_C = self.preference_factors[items_C], self.preference_bias[items_C]
+        size = [len(items_M), len(items_T)]
+        (factors_MF, factors_TF), (bias_M, bias_T) = factors_CF.split(size), bias_C.split(size)
+        product_T = (users.preference_BF[rows_T] * factors_TF).sum(dim=1)
+        return users.preference_BF @ factors_MF.T + bias_M, product_T + bias_T
+
     def rate(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted ratings and their spreads, each [T], for user rows_T[t] and item items_T[t].
 

@@ -6,9 +6,9 @@
 
 *rating*: mean squared error of the predicted against the hidden ratings, plus their negative
 log-likelihood (`likelihoods`; the Gaussian one fits the spread alone). *preference*: multinomial
-negative log-likelihood of the hidden liked items, mean over them (Liang et al. 2018, eq. 2). *KL*:
-to the prior, in nats per user and latent dimension (of every level): the mean over both, so its
-weight means the same for every latent_dim.
+negative log-likelihood of the hidden liked items, mean over them (Liang et al. 2018, eq. 2), its
+normaliser estimated where items are sampled. *KL*: to the prior, in nats per user and latent
+dimension (of every level): the mean over both, so its weight means the same for every latent_dim.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from models.networks.hybrid_vae import HybridVAE, UserVectors
 from models.networks.latent import Posterior
+from models.networks.sampled_softmax import Negatives, sampled_log_softmax
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,17 @@ def denoising_loss(
     hidden: Hidden,
     w: LossWeights,
     lessons: Lessons | None = None,
+    negatives: Negatives | None = None,
 ) -> LossParts:
-    """The objective for users encoded from their visible ratings and scored on the hidden ones."""
+    """The objective for users encoded from their visible ratings and scored on the hidden ones.
+
+    With `negatives` preference is scored on them instead of all items, and has no lesson.
+    """
     located = network.locate(users, hidden.rows_T, hidden.items_T)
     predicted_T, _ = network.likelihood.rate(*located)
     squared_error = mean_or_zero((predicted_T - hidden.ratings_T).square())
     nll = mean_or_zero(network.likelihood.nll(*located, hidden.ratings_T))
-    log_preference_BI = torch.log_softmax(network.logits(users), dim=1)
-    preference = preference_loss(log_preference_BI, hidden)
+    preference, lesson = preference_terms(network, users, hidden, lessons, negatives)
     kl = kl_divergence(posterior)
     used_TF = network.rating_factors[hidden.items_T]
     penalty = mean_or_zero(used_TF.square().sum(1)) + users.rating_BF.square().sum(1).mean()
@@ -104,11 +108,27 @@ def denoising_loss(
     )
     if lessons is not None:
         total = total + w.teacher * rating_lesson(network, users, lessons)
-    if lessons is not None and lessons.preference_BI is not None:
-        total = total + w.ranking_teacher * preference_lesson(
-            log_preference_BI, lessons.preference_BI
-        )
+    if lesson is not None:
+        total = total + w.ranking_teacher * lesson
     return LossParts(total, squared_error.detach(), preference.detach(), kl.detach())
+
+
+def preference_terms(
+    network: HybridVAE,
+    users: UserVectors,
+    hidden: Hidden,
+    lessons: Lessons | None,
+    negatives: Negatives | None,
+) -> tuple[Tensor, Tensor | None]:
+    """The preference loss, and the lesson of a teacher of ranking if there is one."""
+    if negatives is not None:
+        rows_T, items_T = hidden.rows_T[hidden.liked_T], hidden.items_T[hidden.liked_T]
+        log_T = sampled_log_softmax(network, users, rows_T, items_T, negatives)
+        return -mean_or_zero(log_T), None
+    log_preference_BI = torch.log_softmax(network.logits(users), dim=1)
+    taught_BI = lessons.preference_BI if lessons is not None else None
+    lesson = None if taught_BI is None else preference_lesson(log_preference_BI, taught_BI)
+    return preference_loss(log_preference_BI, hidden), lesson
 
 
 def rating_lesson(network: HybridVAE, users: UserVectors, lessons: Lessons) -> Tensor:
