@@ -24,7 +24,7 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate accuracy serve bento container lint bench lock clean
+.PHONY: help run demo test train evaluate ablate accuracy serve bento container lint bench lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=proven] [DATA=ml-latest-small] [PYTHON=python3]"
@@ -46,6 +46,9 @@ train: $(INSTALLED)  ## Train CONFIG on DATA and register the bundle as usher:<v
 
 evaluate: $(INSTALLED)  ## Score CONFIG and the baselines on DATA's held-out rows
 	@$(PY) -m training evaluate $(RECIPE)
+
+ablate: $(INSTALLED)  ## Try changes of CONFIG from 3 seeds on validation rows: ARGS="--variant key=value"
+	@$(PY) -m training ablate $(RECIPE)
 
 accuracy: $(INSTALLED)  ## Measure models and peers on the same rows; ONLY=ml-1m:best a part of it
 	@$(PY) -m training accuracy $(if $(ONLY),--only "$(ONLY)") $(if $(AGAIN),--again) $(ARGS)

@@ -1,5 +1,4 @@
-"""The command line of training: `python -m training train|evaluate|accuracy --help`. The only
-wiring.
+"""The command line of training, `python -m training --help`. The only wiring.
 
 Exit codes: 0 done, 2 something a person can put right (told in one sentence), 130 interrupted.
 """
@@ -7,6 +6,7 @@ Exit codes: 0 done, 2 something a person can put right (told in one sentence), 1
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -140,6 +140,31 @@ def accuracy(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def ablate(options: argparse.Namespace, console: Console) -> int:
+    """Try changes of a configuration from several seeds on validation rows."""
+    from training.ablation import BASE, Ablation, ablate, ablation_table
+
+    request = _request(options, console)
+    variants = {BASE: request.configuration} | {
+        text: _configuration(options, text.split()) for text in options.variant
+    }
+    folder = options.folder or STATE / "ablations"
+    folder.mkdir(parents=True, exist_ok=True)
+    trials = ablate(
+        Ablation(
+            request.ratings, request.split, variants, options.seeds, folder, request.environments,
+            request.say,
+        )
+    )  # fmt: skip
+    if options.json:
+        print(json.dumps([trial.model_dump() for trial in trials], indent=2))
+        return 0
+    source, protocol = request.ratings.origin.source, request.split.protocol
+    title = f"{options.config} on {source}, {protocol}, validation rows"
+    _output().print(ablation_table(trials, title))
+    return 0
+
+
 def _voice(console: Console) -> Callable[[str], None]:
     """What tells a person things: plain lines that a terminal wraps."""
 
@@ -176,8 +201,8 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
     )  # fmt: skip
 
 
-def _configuration(options: argparse.Namespace) -> Configuration:
-    overrides = list(options.set)
+def _configuration(options: argparse.Namespace, changes: Sequence[str] = ()) -> Configuration:
+    overrides = [*options.set, *changes]
     if options.protocol:
         overrides.append(f"evaluation.protocol={options.protocol}")
     if options.seed is not None:
@@ -232,8 +257,24 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["evaluate"].add_argument(
         "--json", action="store_true", help="print the report as JSON"
     )
+    _add_ablate(commands)
     _add_accuracy(commands)
     return parser
+
+
+def _add_ablate(commands: Any) -> None:
+    text = "try changes of a configuration from several seeds, on validation rows only"
+    sub = commands.add_parser("ablate", help=text, description=text.capitalize() + ".")
+    sub.set_defaults(command=ablate)
+    sub.add_argument(
+        "--variant", action="append", default=[], metavar="'KEY=VALUE ...'",
+        help="a change to try, beside the configuration as it is; repeat for more",
+    )  # fmt: skip
+    sub.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="training seeds (default: 1 2 3)"
+    )
+    sub.add_argument("--json", action="store_true", help="print every trial as JSON")
+    _add_recipe(sub)
 
 
 def _add_accuracy(commands: Any) -> None:
@@ -253,6 +294,16 @@ def _add_accuracy(commands: Any) -> None:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    parser.add_argument("--seed", type=int, help="training seed, in place of the configuration's")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--pairwise", action="store_true", help="add the pairwise VAE to the baselines (slow)"
+    )
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(seed=None, resume=False, pairwise=False)
     names = ", ".join(shipped_configurations())
     parser.add_argument(
         "--config", default="proven", help=f"{names} (default: proven), or a .yaml file"
@@ -263,17 +314,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         f".parquet file (default: {DEFAULT_DATA}, or synthetic where that cannot be had)",
     )
     parser.add_argument("--protocol", help="how rows are split, in place of the configuration's")
-    parser.add_argument("--seed", type=int, help="training seed, in place of the configuration's")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="override one value of the configuration, e.g. training.max_epochs=5",
     )  # fmt: skip
     parser.add_argument(
         "--folder", type=Path, help=f"where checkpoints and the report go ({STATE}/runs/...)"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument(
-        "--pairwise", action="store_true", help="add the pairwise VAE to the baselines (slow)"
     )
     add_table_options(parser)
 
