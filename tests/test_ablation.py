@@ -73,7 +73,15 @@ def test_changes_are_paired_by_seed(trials: list[Trial]) -> None:
 def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overrides = [part for override in SMALL for part in ("--set", override)]
     data = "synthetic:users=60,items=120,ratings=1200,seed=0"
-    command = ["ablate", "--data", data, "--seeds", "1", "--variant", "network.dropout=0.1 training.batch_users=8"]
+    command = [
+        "ablate",
+        "--data",
+        data,
+        "--seeds",
+        "1",
+        "--variant",
+        "network.dropout=0.1 training.batch_users=8",
+    ]
     assert main([*command, *overrides, "--folder", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "network.dropout=0.1" in out
