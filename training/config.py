@@ -76,6 +76,8 @@ class Teaching(Section):
     """Pairs a user is taught on per pass, half of them drawn by popularity."""
     weight: float = Field(4.0, ge=0)
     """Weight of the squared difference from the teacher, on those and on the hidden pairs each."""
+    side_information: bool = False
+    """Whether the teacher is told user attributes, genres and years of release too."""
 
 
 class RankingTeaching(Section):

@@ -10,9 +10,11 @@ import numpy as np
 
 from training.baselines import fit_ease
 from training.config import Configuration, Teaching
-from training.errors import TrainingError
+from training.errors import ConfigurationError, TrainingError
 from training.peers.environment import ROOT, last_line, peer_python
 from training.peers.exchange import Task, write_task
+from training.peers.side_exchange import SideInformation, write_side
+from training.peers.side_information import Kind, side_information
 from training.ratings import Ratings
 from training.split import Rows
 from training.teacher import RankingLessons, RatingLessons, Teacher, Tutor
@@ -50,12 +52,15 @@ def fit_teacher(
     """Fit Bayesian SVD++ "flipped" to `rows` by Gibbs sampling (Rendle et al. 2019).
 
     The mean of the draws is compressed to rank `settings.compressed_rank`. Raises TrainingError in
-    one sentence if the library cannot be installed or fails.
+    one sentence if the library cannot be installed or fails, or if there is no side information
+    where it is asked for.
     """
+    side = _side(ratings, rows, settings)
     python = peer_python(ENVIRONMENT, environments).absolute()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_task(folder, _task(ratings, rows, settings, seed))
+        write_side(folder, side)
         done = subprocess.run(
             [python, "-m", SCRIPT, folder], cwd=ROOT, capture_output=True, text=True
         )
@@ -70,6 +75,18 @@ def fit_teacher(
                 item_factors=arrays["item_factors"],
             )
     return teacher.compressed(settings.compressed_rank, seed)
+
+
+def _side(ratings: Ratings, rows: Rows, settings: Teaching) -> SideInformation:
+    """What the teacher is told beside ratings; never dates: its pairs have none."""
+    kinds: tuple[Kind, ...] = ("users", "items") if settings.side_information else ()
+    side = side_information(ratings, rows, [], kinds)
+    if kinds and not (side.users or side.items):
+        raise ConfigurationError(
+            f"teacher.side_information is on and {ratings.origin.source} describes neither users "
+            "nor items; switch it off."
+        )
+    return side
 
 
 def _task(ratings: Ratings, rows: Rows, settings: Teaching, seed: int) -> Task:
