@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.histories import Histories
 from models.networks.architecture import Architecture
-from models.networks.hybrid_vae import Direct, HybridVAE, UserVectors
+from models.networks.hybrid_vae import HybridVAE, UserVectors
 from models.networks.sampled_softmax import Negatives, sampled_log_softmax
 from training.batches import DenoisingBatches
 from training.config import load_configuration
@@ -43,8 +43,9 @@ def trained_looking() -> HybridVAE:
 
 
 def users_of(network: HybridVAE) -> UserVectors:
-    torch.manual_seed(1)
-    return network.decode(torch.randn(USERS, 3), Direct(torch.zeros(USERS), torch.zeros(USERS, 0)))
+    """Users whose histories are items 10 b to 10 b + 9, all rated 5."""
+    items = torch.arange(10 * USERS)
+    return network.users_of(items, torch.full((10 * USERS,), 5.0), torch.arange(USERS + 1) * 10)
 
 
 TARGET_ROWS = torch.tensor([0, 0, 0, 2, 3, 4, 4])
