@@ -13,13 +13,16 @@ from models.networks.architecture import Architecture, Shallow
 from models.networks.hybrid_vae import HybridVAE
 from models.networks.shallow import SHARPNESS
 from tests.small_ratings import histories_of, random_ratings, ratings_of
-from training.baselines import fit_ease, fit_low_rank_ease, fit_popularity
-from training.config import Configuration
+from training.baselines import fit_ease, fit_low_rank_ease
+from training.config import Configuration, Optimisation
 from training.errors import ConfigurationError
+from training.evaluate import evaluate
 from training.export import export_graphs
 from training.network_predictor import NetworkPredictor
 from training.ratings import Ratings
-from training.trainer import build_network
+from training.sharpness import CANDIDATES
+from training.split import split_ratings
+from training.trainer import build_network, choose, refit
 
 USERS, ITEMS, LIKED_FROM, LAMBDA = 60, 25, 4.0, 10.0
 
@@ -33,11 +36,16 @@ def rows_of(ratings: Ratings) -> np.ndarray:
     return np.arange(len(ratings.values))
 
 
-def network(ratings: Ratings, rank: int) -> HybridVAE:
-    architecture = Architecture(
-        n_factors=4, hidden_dims=(8,), latent_dim=3, shallow=Shallow(rank=rank, lambda_=LAMBDA)
+def configured(shallow: Shallow | None) -> Configuration:
+    return Configuration(
+        name="shallow",
+        network=Architecture(n_factors=4, hidden_dims=(8,), latent_dim=3, shallow=shallow),
+        training=Optimisation(max_epochs=2, batch_users=16, preference_weight=1.0),
     )
-    configuration = Configuration(name="shallow", network=architecture)
+
+
+def network(ratings: Ratings, rank: int) -> HybridVAE:
+    configuration = configured(Shallow(rank=rank, lambda_=LAMBDA))
     return build_network(ratings, rows_of(ratings), configuration).eval()
 
 
@@ -64,22 +72,55 @@ def test_a_lower_rank_keeps_the_strongest_directions(ratings: Ratings) -> None:
     assert np.linalg.matrix_rank(low.votes_in) == 3
 
 
-def test_a_network_starts_at_ease_and_where_nothing_is_liked_at_popularity(
-    ratings: Ratings,
-) -> None:
+def test_scores_are_the_deep_logits_and_sharpened_ease(ratings: Ratings) -> None:
     net = network(ratings, rank=40)
-    with torch.no_grad():
-        net.preference_factors.zero_()  # the deep path starts as noise
     histories = histories_of({0: 5.0, 3: 4.0, 7: 2.0}, {1: 1.0}, {4: 4.0, 9: 5.0})
     found = NetworkPredictor("network", net, (1, 5)).score(histories)
     ease = fit_ease(ratings, rows_of(ratings), liked_from=LIKED_FROM, lambda_=LAMBDA)
-    expected = SHARPNESS * ease.score(histories) + net.preference_bias.detach().numpy()
-    for row, liked in ((0, [0, 3]), (2, [4, 9])):  # an item's vote for itself means nothing
+    columns = map(torch.from_numpy, (histories.items, histories.ratings, histories.offsets))
+    with torch.no_grad():
+        deep = net.deep_logits(net.users_of(*columns)).numpy()
+    expected = deep + SHARPNESS * ease.score(histories)
+    for row, liked in ((0, [0, 3]), (1, []), (2, [4, 9])):  # a vote for itself means nothing
         others = np.setdiff1d(np.arange(ITEMS), liked)
         np.testing.assert_allclose(found[row, others], expected[row, others], atol=1e-4)
-    popularity = fit_popularity(ratings, rows_of(ratings), liked_from=LIKED_FROM)
-    by_popularity = np.argsort(-popularity.score(histories)[1], kind="stable")
-    assert np.argsort(-found[1], kind="stable").tolist() == by_popularity.tolist()
+
+
+def test_the_deep_path_is_fitted_by_itself(ratings: Ratings, tmp_path: Path) -> None:
+    def deep_factors(shallow: Shallow | None) -> torch.Tensor:
+        split = split_ratings(ratings, "random", 42)
+        configuration = configured(shallow)
+        fitted = choose(
+            ratings, split.fit, split.validation, configuration, tmp_path, print, progress=False
+        )
+        return fitted.network.preference_factors
+
+    alone, beside = deep_factors(None), deep_factors(Shallow(rank=6, lambda_=LAMBDA))
+    torch.testing.assert_close(alone, beside)
+
+
+def test_the_sharpness_is_the_one_that_ranks_best_and_a_refit_keeps_it(
+    ratings: Ratings, tmp_path: Path
+) -> None:
+    split = split_ratings(ratings, "random", 42)
+    configuration = configured(Shallow(rank=6, lambda_=LAMBDA))
+    chosen = choose(
+        ratings, split.fit, split.validation, configuration, tmp_path, print, progress=False
+    )
+    net = chosen.network
+    assert net.shallow is not None
+    found = float(net.shallow.sharpness)
+    ndcg = {}
+    for candidate in CANDIDATES:
+        net.shallow.sharpness.fill_(candidate)
+        predictor = NetworkPredictor("n", net, (1, 5))
+        scores = evaluate(predictor, ratings, split.validation, liked_from=LIKED_FROM, seed=0)
+        ndcg[candidate] = scores.metrics["ndcg@100"]
+    assert ndcg[found] == max(ndcg.values()) > min(ndcg.values())
+    net.shallow.sharpness.fill_(17.0)
+    again = refit(ratings, split.refit, chosen, configuration, print, progress=False)
+    assert again.network.shallow is not None
+    assert float(again.network.shallow.sharpness) == 17.0
 
 
 def test_the_exported_graphs_agree(ratings: Ratings, tmp_path: Path) -> None:

@@ -31,13 +31,13 @@ from training.interrupts import graceful_interrupt
 from training.learner import Learner
 from training.negatives import Proposal
 from training.ratings import Ratings
+from training.sharpness import choose_sharpness
 from training.split import Fold
 from training.teacher import Tutor
 from training.watch import EpochRecord, Watch
 
 MOST_LEVELS = 20
 FOLD_USERS = 256
-POPULARITY_BESIDE_EASE = 0.01
 BEST, LAST = "best.ckpt", "last.ckpt"
 
 
@@ -99,10 +99,7 @@ def _features(ratings: Ratings, configuration: Configuration) -> Tensor:
 def _start_shallow(
     network: HybridVAE, ratings: Ratings, rows: NDArray[np.int64], configuration: Configuration
 ) -> None:
-    """Count the shallow path, if there is one.
-
-    EASE knows what is popular: beside it popularity only ranks for those who have liked nothing.
-    """
+    """Count the shallow path, if there is one."""
     settings, liked_from = configuration.network.shallow, configuration.evaluation.liked_from
     if settings is None or network.shallow is None:
         return
@@ -113,7 +110,6 @@ def _start_shallow(
     network.shallow.start(
         torch.from_numpy(ease.votes_in), torch.from_numpy(ease.votes_out), liked_L
     )
-    network.preference_bias.data.mul_(POPULARITY_BESIDE_EASE)
 
 
 def _float32(values: NDArray[np.float64]) -> torch.Tensor:
@@ -169,9 +165,14 @@ def choose(
         trainer.save_checkpoint(last)
     epochs = _restore(learner.network, best.best_model_path)
     fitted = _fitted(learner, epochs, interrupted=interrupt.is_set())
-    if fitted.interrupted or not averaging or averaging[0].count == 0:
+    if fitted.interrupted:
         return fitted
-    return _better_of_both(fitted, averaging[0], learner, validation, best.best_model_score)
+    if averaging and averaging[0].count:
+        score = best.best_model_score
+        fitted = _better_of_both(fitted, averaging[0], learner, validation, score)
+    liked_from = configuration.evaluation.liked_from
+    choose_sharpness(fitted.network, ratings, fold, liked_from=liked_from)
+    return fitted
 
 
 def refit(
@@ -197,6 +198,8 @@ def refit(
         trainer.fit(learner, _loader(batches))
     for average in averaging:
         learner.network.load_state_dict(average.average.module.state_dict())
+    if learner.network.shallow is not None and chosen.network.shallow is not None:
+        learner.network.shallow.sharpness.copy_(chosen.network.shallow.sharpness)
     return replace(
         _fitted(learner, trainer.current_epoch, interrupted=interrupt.is_set()),
         averaged=chosen.averaged,

@@ -12,8 +12,7 @@ The decoder feeds two heads: *preference* (multinomial logits over all items, wh
 *rating* (biased matrix factorisation with the decoded user vector, plus a spread). The user's bias
 is the closed form of the bias model in the history (Koren, Bell and Volinsky 2009) plus a learned
 correction, and `start_items` sets the item side to what counting tells: fitting begins at the bias
-model and at popularity, or at EASE with the path of `shallow`, and a network that learns nothing is
-no worse.
+model and at popularity, and a network that learns nothing is no worse.
 """
 
 from __future__ import annotations
@@ -194,11 +193,13 @@ class HybridVAE(nn.Module):
         return torch.cat([hidden_BH, z_BZ], 1) if self.architecture.skip_connections else hidden_BH
 
     def logits(self, users: UserVectors) -> Tensor:
-        """Preference scores of every item, [B, I]; their softmax is the multinomial likelihood."""
-        logits_BI = users.preference_BF @ self.preference_factors.T + self.preference_bias
-        if self.shallow is None:
-            return logits_BI
-        return logits_BI + self.shallow.logits(users.votes_BR)
+        """Preference scores of every item, [B, I]: they rank."""
+        deep_BI = self.deep_logits(users)
+        return deep_BI if self.shallow is None else deep_BI + self.shallow.scores(users.votes_BR)
+
+    def deep_logits(self, users: UserVectors) -> Tensor:
+        """Those of the decoder, [B, I]; their softmax is the multinomial likelihood."""
+        return users.preference_BF @ self.preference_factors.T + self.preference_bias
 
     def some_logits(
         self, users: UserVectors, items_M: Tensor, rows_T: Tensor, items_T: Tensor

@@ -125,7 +125,7 @@ def preference_terms(
         rows_T, items_T = hidden.rows_T[hidden.liked_T], hidden.items_T[hidden.liked_T]
         log_T = sampled_log_softmax(network, users, rows_T, items_T, negatives)
         return -mean_or_zero(log_T), None
-    log_preference_BI = torch.log_softmax(network.logits(users), dim=1)
+    log_preference_BI = torch.log_softmax(network.deep_logits(users), dim=1)
     taught_BI = lessons.preference_BI if lessons is not None else None
     lesson = None if taught_BI is None else preference_lesson(log_preference_BI, taught_BI)
     return preference_loss(log_preference_BI, hidden), lesson

@@ -1,21 +1,21 @@
-"""A linear path from liked items to the preference logits, beside the deep one.
+"""A linear path from liked items to the preference scores, beside the deep one.
 
-    logits += sharpness * (sum of in_i over the liked items i of the history) @ out^T
+    scores = deep logits + sharpness * (sum of in_i over the liked items i of the history) @ out^T
 
 A shallow autoencoder and a deep one rank better together than either (Vancura and Kordik 2021,
 "Deep variational autoencoder with shallow parallel path for top-N recommendation (VASP)"). Here
-the path is EASE at rank R: `training.baselines.low_rank_ease` counts both tables, they stay as
-counted, and only the sharpness is learnt. The deep path then fits what EASE leaves.
+the path is EASE at rank R: `training.baselines.low_rank_ease` counts both tables, and the sharpness
+is chosen on validation rows once the deep path is fitted. The deep path is fitted by itself:
+fitted together, it turned to mending the likelihood of what EASE says and the ranking of both
+fell below that of EASE alone (EXPERIMENTS.md).
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-SHARPNESS = 6.0  # of EASE's scores as logits, to begin with
+SHARPNESS = 20.0  # until one is chosen
 
 
 class ShallowPath(nn.Module):
@@ -26,10 +26,11 @@ class ShallowPath(nn.Module):
         self.in_IR: Tensor
         self.out_IR: Tensor
         self.liked_L: Tensor
+        self.sharpness: Tensor
         self.register_buffer("in_IR", torch.zeros(items, rank))
         self.register_buffer("out_IR", torch.zeros(items, rank))
         self.register_buffer("liked_L", torch.zeros(levels))
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
+        self.register_buffer("sharpness", torch.tensor(SHARPNESS))
 
     @torch.no_grad()
     def start(self, in_IR: Tensor, out_IR: Tensor, liked_L: Tensor) -> None:
@@ -44,6 +45,6 @@ class ShallowPath(nn.Module):
         votes_BR = votes_NR.new_zeros(users, votes_NR.shape[1])
         return votes_BR.index_put((rows_N,), votes_NR, accumulate=True)
 
-    def logits(self, votes_BR: Tensor) -> Tensor:
-        """What the votes add to the preference logits, [B, I]."""
-        return (votes_BR * self.log_sharpness.exp()) @ self.out_IR.T
+    def scores(self, votes_BR: Tensor) -> Tensor:
+        """What the votes add to the preference scores, [B, I]."""
+        return (votes_BR * self.sharpness) @ self.out_IR.T
