@@ -18,6 +18,7 @@ from torch.utils.data import IterableDataset
 from models.histories import Histories
 from models.networks.loss import Hidden, Lessons
 from models.networks.sampled_softmax import Negatives
+from training.mixup import mixed
 from training.negatives import Proposal
 from training.ratings import Ratings
 from training.split import Fold
@@ -68,10 +69,12 @@ class DenoisingBatches(IterableDataset[Batch]):
         seed: int,
         tutor: Tutor | None = None,
         proposal: Proposal | None = None,
+        mixup: float = 0.0,
     ) -> None:
         self.histories = histories
         self.tutor = tutor
         self.proposal = proposal
+        self.mixup = mixup
         self.users = np.flatnonzero(histories.lengths)
         self.batch_users = batch_users
         self.hidden_share = hidden_share
@@ -94,7 +97,7 @@ class DenoisingBatches(IterableDataset[Batch]):
         share = rng.uniform(*self.hidden_share, len(users))
         hide = rng.random(len(part.items)) < np.repeat(share, part.lengths)
         rows, keep = part.rows, ~hide
-        return Batch(
+        batch = Batch(
             users=len(users),
             items_N=torch.from_numpy(part.items[keep]),
             ratings_N=torch.from_numpy(part.ratings[keep]),
@@ -105,6 +108,7 @@ class DenoisingBatches(IterableDataset[Batch]):
             lessons=self.tutor.lessons(users, part, hide, rng) if self.tutor else None,
             negatives=self.proposal.draw(rng) if self.proposal else None,
         )
+        return mixed(batch, self.mixup, rng) if self.mixup else batch
 
 
 class FoldBatches(IterableDataset[Batch]):

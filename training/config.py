@@ -107,6 +107,8 @@ class Optimisation(Section):
     preference_weight: float = Field(0.1, ge=0)
     negatives: int = Field(0, ge=0)
     """Items sampled per batch for the preference likelihood; 0: all items, the full softmax."""
+    mixup: float = Field(0.0, ge=0)
+    """Users are mixed in pairs at shares from Beta(mixup, mixup); 0: not at all."""
     factor_penalty: float = Field(1e-4, ge=0)
     """Weight of the squared norm of the rating factors in use."""
     weight_decay: float = Field(0.0, ge=0)

@@ -254,6 +254,7 @@ def _learner(
         configuration.seed,
         tutor,
         Proposal.of(histories, items, liked_from, draws) if draws else None,
+        settings.mixup,
     )
     watch = Watch(say, f"validation_{settings.monitor}", settings.monitor == "rmse")
     return Learner(network, settings, len(batches), watch), batches

@@ -6,7 +6,7 @@
 Runs steps of `proven` (encode, loss, gradients, AdamW) on one batch of synthetic histories over a
 catalogue as large as that of MovieLens 32M, each variant in a process of its own, and prints the
 least CPU time of a step with and without the optimiser, and the peak resident memory. AdamW
-goes through all three item tables whatever the loss: its time is the same for both.
+and the gradients go through all three item tables whatever the loss: that is the same for both.
 """
 
 from __future__ import annotations
