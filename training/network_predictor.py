@@ -1,26 +1,27 @@
-"""A fitted HybridVAE as the evaluation sees it: histories in, ratings and scores out."""
+"""A fitted network as the evaluation sees it: histories in, ratings and scores out."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from models.histories import Histories
-from models.networks.graphs import FoldInNetwork
-from models.networks.hybrid_vae import UserVectors
+from models.networks.graphs import FoldInNetwork, Rater
 from training.predictor import GAUSSIAN_80, Interval
 
-USERS_PER_PASS = 1024
+USERS_PER_PASS = 128  # the ratings of more, in factors, would not stay in a cache
 
 
-class NetworkPredictor:
-    """Answers through the same methods that the exported graphs run."""
+class RaterPredictor:
+    """A network that rates; it answers through the methods that the exported graphs run."""
 
     def __init__(
         self,
         name: str,
-        network: FoldInNetwork,
+        network: Rater,
         scale: tuple[float, float],
         interval: Interval = GAUSSIAN_80,
     ) -> None:
@@ -55,15 +56,34 @@ class NetworkPredictor:
                 spreads[wanted] = spread.numpy()
         return ratings, spreads
 
-    @torch.inference_mode()
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Preference scores, float32 [B, I]."""
-        scores: NDArray[np.float32] = self.network.logits(self._users(histories)).numpy()
-        return scores
+    def score(self, histories: Histories) -> NDArray[np.float32] | None:
+        """None: it only rates."""
+        return None
 
-    def _users(self, histories: Histories) -> UserVectors:
+    def _users(self, histories: Histories) -> Any:
         return self.network.users_of(
             torch.from_numpy(histories.items.astype(np.int64)),
             torch.from_numpy(histories.ratings.astype(np.float32)),
             torch.from_numpy(histories.offsets.astype(np.int64)),
         )
+
+
+class NetworkPredictor(RaterPredictor):
+    """A network that rates and ranks."""
+
+    network: FoldInNetwork
+
+    def __init__(
+        self,
+        name: str,
+        network: FoldInNetwork,
+        scale: tuple[float, float],
+        interval: Interval = GAUSSIAN_80,
+    ) -> None:
+        super().__init__(name, network, scale, interval)
+
+    @torch.inference_mode()
+    def score(self, histories: Histories) -> NDArray[np.float32]:
+        """Preference scores, float32 [B, I]."""
+        scores: NDArray[np.float32] = self.network.logits(self._users(histories)).numpy()
+        return scores

@@ -19,3 +19,9 @@ def rows_of(offsets: Tensor, entries_N: Tensor) -> Tensor:
 def sum_by_row(values_N: Tensor, rows_N: Tensor, rows: int) -> Tensor:
     """Sums of the values of each row, [rows]; 0 for a row without any."""
     return values_N.new_zeros(rows).index_put((rows_N,), values_N, accumulate=True)
+
+
+def add_by_row(values_NF: Tensor, rows_N: Tensor, rows: int) -> Tensor:
+    """Sums of the vectors of each row, [rows, F]; 0 for a row without any."""
+    sums = values_NF.new_zeros(rows, values_NF.shape[1])
+    return sums.index_put((rows_N,), values_NF, accumulate=True)

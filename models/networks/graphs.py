@@ -6,14 +6,13 @@ history of 10,000 ratings costs its batch 10,000 entries and no padding.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from models.manifest import RatingScale, TensorSpec
 from models.networks.flat import rows_of
-from models.networks.hybrid_vae import UserVectors
 
 HISTORY_INPUTS = (
     TensorSpec(name="history_items", dtype="int64", shape=("ratings",)),
@@ -22,17 +21,25 @@ HISTORY_INPUTS = (
 )
 
 
-class FoldInNetwork(Protocol):
-    """What a network must offer to be served: everything is a function of the history."""
+class Rater(Protocol):
+    """A network that predicts ratings from a history alone.
 
-    def users_of(self, items_N: Tensor, ratings_N: Tensor, offsets: Tensor) -> UserVectors:
-        """The user's side of both heads, without sampling."""
+    What it says of users (`Any`) is for itself to read, in `rate`.
+    """
 
-    def logits(self, users: UserVectors) -> Tensor:
-        """Preference scores [B, I]."""
+    def users_of(self, items_N: Tensor, ratings_N: Tensor, offsets: Tensor) -> Any:
+        """What it makes of the histories, without sampling; offsets: int64 [B + 1]."""
 
-    def rate(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
+    def rate(self, users: Any, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted ratings and spreads, each [T]."""
+
+
+@runtime_checkable
+class FoldInNetwork(Rater, Protocol):
+    """What a network must offer to be served: it also ranks."""
+
+    def logits(self, users: Any) -> Tensor:
+        """Preference scores [B, I]."""
 
 
 class RecommendGraph(nn.Module):
@@ -94,7 +101,7 @@ class RecommendGraph(nn.Module):
 class RateGraph(nn.Module):
     """Histories and named items in, predicted ratings and spreads out."""
 
-    def __init__(self, network: FoldInNetwork, scale: RatingScale) -> None:
+    def __init__(self, network: Rater, scale: RatingScale) -> None:
         super().__init__()
         self.network = network
         self.scale = scale
