@@ -189,7 +189,7 @@ def test_a_training_step_never_scores_the_whole_catalogue(
     learner = Learner(network, settings, len(batches), Watch(lambda text: None))
     batch = next(iter(batches))
     assert batch.negatives is not None
-    learner._loss(batch).total.backward()
+    learner(batch).total.backward()
     assert network.preference_factors.grad is not None
     touched = network.preference_factors.grad.abs().sum(1) > 0
     known = torch.cat([batch.negatives.items_M, batch.hidden.items_T]).unique()

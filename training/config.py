@@ -91,6 +91,15 @@ class RankingTeaching(Section):
     """Weight of the cross entropy to that distribution, mean over users."""
 
 
+class Adversarial(Section):
+    """Items' vectors are moved to where the loss is worse, and the loss there is learnt too."""
+
+    epsilon: float = Field(0.1, gt=0)
+    """How far, as a share of each vector's own length."""
+    weight: float = Field(1.0, gt=0)
+    """Weight of the loss there, beside the loss itself."""
+
+
 class Optimisation(Section):
     """How the network is fitted."""
 
@@ -109,6 +118,7 @@ class Optimisation(Section):
     """Items sampled per batch for the preference likelihood; 0: all items, the full softmax."""
     mixup: float = Field(0.0, ge=0)
     """Users are mixed in pairs at shares from Beta(mixup, mixup); 0: not at all."""
+    adversarial: Adversarial | None = None
     factor_penalty: float = Field(1e-4, ge=0)
     """Weight of the squared norm of the rating factors in use."""
     weight_decay: float = Field(0.0, ge=0)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models.networks.hybrid_vae import HybridVAE, UserVectors
 from models.networks.loss import LossParts, LossWeights, denoising_loss
+from training.adversarial import adversarial_loss
 from training.batches import Batch
 from training.config import Optimisation
 from training.schedules import kl_weight, warmup_factor
@@ -37,14 +38,16 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Encode the visible part, decode one draw, score the hidden part."""
-        parts = self._loss(batch)
+        attack = self.settings.adversarial
+        parts = adversarial_loss(self, batch, attack) if attack else self(batch)
         targets = float(len(batch.hidden.ratings_T))
         self._add(train_squared_error=float(parts.squared_error) * targets, train_rows=targets)
         self._add(kl=float(parts.kl), preference=float(parts.preference), steps=1.0)
         self.watch.check_loss(float(parts.total.detach()), self.current_epoch + 1)
         return parts.total
 
-    def _loss(self, batch: Batch) -> LossParts:
+    def forward(self, batch: Batch) -> LossParts:
+        """The loss of a batch in training."""
         posterior = self.network.encode(*batch.visible)
         users = self.network.decode(posterior.sample(), self.network.direct(*batch.visible))
         return denoising_loss(
