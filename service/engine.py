@@ -185,7 +185,11 @@ def _check_graph(graph: GraphSpec, inputs: Sequence[str], outputs: Sequence[str]
 
 
 def _open_session(path: str, allowed: Sequence[Provider]) -> ort.InferenceSession:
-    """A session of one thread that does not spin: workers and batches are the parallelism."""
+    """A session of one thread that does not spin: workers and batches are the parallelism.
+
+    More threads would be wrong on a CPU: onnxruntime's ScatterND, which sums histories, adds to the
+    same row from several threads without a lock (microsoft/onnxruntime#18048).
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -225,5 +225,8 @@ def _run_torch(
 
 
 def _run_onnx(path: Path, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    # One thread, as in the service: onnxruntime's ScatterND adds to one row without a lock.
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return [np.asarray(output) for output in session.run(None, feed)]
