@@ -40,7 +40,8 @@ def batch_of(seed: int = 0) -> Batch:
     taught = torch.from_numpy(rng.normal(3, 1, USERS * 2).astype(np.float32))
     pairs = torch.arange(USERS).repeat(2), torch.from_numpy(rng.integers(0, ITEMS, USERS * 2))
     hidden = Hidden(r[h], i[h], v[h], v[h] >= 4)
-    return Batch(USERS, i[~h], v[~h], r[~h], hidden, Lessons(*pairs, taught, preference))
+    lessons = Lessons(*pairs, taught, preference)
+    return Batch(USERS, i[~h], v[~h], r[~h], hidden, torch.arange(USERS), lessons)
 
 
 def table(rows: Tensor, items: Tensor, values: Tensor) -> NDArray[np.float64]:
@@ -146,7 +147,7 @@ def test_shares_follow_the_beta_distribution() -> None:
     many = 300  # entries a user has, of which the kept share tells the mixing share
     rows = torch.arange(count).repeat_interleave(many)
     own_items = torch.arange(count * many)
-    batch = Batch(count, own_items, torch.full((count * many,), 3.0), rows, nothing)
+    batch = Batch(count, own_items, torch.full((count * many,), 3.0), rows, nothing, items)
     result = mixed(batch, 0.7, np.random.default_rng(4))
     own = torch.bincount(result.rows_N[result.items_N // many == result.rows_N], minlength=count)
     kept = own.numpy() / many

@@ -34,6 +34,8 @@ class Batch:
     ratings_N: Tensor
     rows_N: Tensor
     hidden: Hidden
+    numbers_B: Tensor
+    """int64: which users of the ratings these are made of; nothing served may depend on it."""
     lessons: Lessons | None = None
     negatives: Negatives | None = None
 
@@ -50,7 +52,8 @@ class Batch:
         hidden = Hidden(*(getattr(self.hidden, f.name).to(device) for f in fields(Hidden)))
         lessons = self.lessons.to(device) if self.lessons else None
         negatives = self.negatives.to(device) if self.negatives else None
-        return Batch(self.users, items_N, ratings_N, rows_N, hidden, lessons, negatives)
+        numbers_B = self.numbers_B.to(device)
+        return Batch(self.users, items_N, ratings_N, rows_N, hidden, numbers_B, lessons, negatives)
 
 
 class DenoisingBatches(IterableDataset[Batch]):
@@ -105,6 +108,7 @@ class DenoisingBatches(IterableDataset[Batch]):
             hidden=hidden_ratings(
                 rows[hide], part.items[hide], part.ratings[hide], self.liked_from
             ),
+            numbers_B=torch.from_numpy(users),
             lessons=self.tutor.lessons(users, part, hide, rng) if self.tutor else None,
             negatives=self.proposal.draw(rng) if self.proposal else None,
         )
@@ -134,6 +138,7 @@ class FoldBatches(IterableDataset[Batch]):
                 ratings_N=torch.from_numpy(visible.ratings),
                 rows_N=torch.from_numpy(visible.rows),
                 hidden=hidden_ratings(hidden.rows, hidden.items, hidden.ratings, self.liked_from),
+                numbers_B=torch.from_numpy(users),
             )
 
 

@@ -11,9 +11,12 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from models.networks.hybrid_vae import HybridVAE, UserVectors
+from models.networks.collapse import collapsed
+from models.networks.hybrid_vae import HybridVAE
 from models.networks.loss import LossParts, LossWeights, denoising_loss
+from models.networks.rater_encoding import leaving_out
 from training.adversarial import adversarial_loss
 from training.batches import Batch
 from training.config import Optimisation
@@ -39,7 +42,8 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Encode the visible part, decode one draw, score the hidden part."""
         attack = self.settings.adversarial
-        parts = adversarial_loss(self, batch, attack) if attack else self(batch)
+        with parametrize.cached(), leaving_out(self.network, batch.numbers_B):
+            parts = adversarial_loss(self, batch, attack) if attack else self(batch)
         targets = float(len(batch.hidden.ratings_T))
         self._add(train_squared_error=float(parts.squared_error) * targets, train_rows=targets)
         self._add(kl=float(parts.kl), preference=float(parts.preference), steps=1.0)
@@ -93,26 +97,26 @@ class Learner(pl.LightningModule):
         self._add(gradient_norm=float(norm))
 
     def on_validation_epoch_start(self) -> None:
-        """Start the fold's sums anew."""
+        """Start the fold's sums anew; what is judged is the network as it would be served."""
+        self._served = [collapsed(self.network)]  # in a list it is no part of this module
         self._fold = {"squared_error": 0.0, "rows": 0.0, "ndcg": 0.0, "users": 0.0}
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add one batch of the fold to its sums."""
-        mean_BZ = self.network.encode(*batch.visible).mean_BZ
-        users = self.network.decode(mean_BZ, self.network.direct(*batch.visible))
-        hidden = batch.hidden
-        predicted_T, _ = self.network.rate(users, hidden.rows_T, hidden.items_T)
-        low, high = self.network.levels_L[0], self.network.levels_L[-1]
+        network, hidden = self._served[0], batch.hidden
+        mean_BZ = network.encode(*batch.visible).mean_BZ
+        users = network.decode(mean_BZ, network.direct(*batch.visible))
+        predicted_T, _ = network.rate(users, hidden.rows_T, hidden.items_T)
+        low, high = network.levels_L[0], network.levels_L[-1]
         error_T = predicted_T.clamp(low, high) - hidden.ratings_T
-        ndcg_B = self._ndcg(users, batch)
+        ndcg_B = self._ndcg(network.logits(users), batch)
         self._fold["squared_error"] += float(error_T.square().sum())
         self._fold["rows"] += len(error_T)
         self._fold["ndcg"] += float(ndcg_B.sum())
         self._fold["users"] += len(ndcg_B)
 
-    def _ndcg(self, users: UserVectors, batch: Batch) -> Tensor:
+    def _ndcg(self, scores_BI: Tensor, batch: Batch) -> Tensor:
         """NDCG@100 of the users of a batch who have targets."""
-        scores_BI = self.network.logits(users)
         scores_BI[batch.rows_N, batch.items_N] = -torch.inf
         liked = batch.hidden.liked_T
         target_BI = torch.zeros_like(scores_BI, dtype=torch.bool)

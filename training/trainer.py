@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from models.networks.collapse import collapsed
 from models.networks.hybrid_vae import HybridVAE
 from models.networks.item_features import item_features
 from training.baselines import fit_bias, fit_low_rank_ease
@@ -30,6 +31,7 @@ from training.errors import ConfigurationError
 from training.interrupts import graceful_interrupt
 from training.learner import Learner
 from training.negatives import Proposal
+from training.parametrizations import parametrize
 from training.ratings import Ratings
 from training.sharpness import choose_sharpness
 from training.split import Fold
@@ -57,7 +59,7 @@ class Fitted:
 def build_network(
     ratings: Ratings, rows: NDArray[np.int64], configuration: Configuration
 ) -> HybridVAE:
-    """An untrained network for these rows, seeded by the configuration.
+    """An untrained network for these rows, seeded by the configuration; `collapsed` to be served.
 
     Its item side starts at the bias model and at popularity: Adam's small steps would take longer
     to get there than a small data set has batches.
@@ -68,12 +70,9 @@ def build_network(
         levels = np.linspace(levels[0], levels[-1], 11, dtype=np.float32)
     bias = fit_bias(ratings, rows)
     items = len(ratings.catalog)
+    features_IA = _features(ratings, configuration)
     network = HybridVAE(
-        configuration.network,
-        items,
-        torch.from_numpy(levels),
-        bias.mean,
-        _features(ratings, configuration),
+        configuration.network, items, torch.from_numpy(levels), bias.mean, features_IA
     )
     liked = ratings.values[rows] >= configuration.evaluation.liked_from
     likes = np.bincount(ratings.items[rows][liked], minlength=items)
@@ -82,17 +81,19 @@ def build_network(
     levels_N = network.level_of(torch.from_numpy(ratings.values[rows]))
     network.likelihood.start(torch.bincount(levels_N, minlength=len(levels)))
     _start_shallow(network, ratings, rows, configuration)
+    parametrize(network, features_IA, ratings, rows, bias, configuration)
     return network
 
 
 def _features(ratings: Ratings, configuration: Configuration) -> Tensor:
     """What is known of the items, float32 [I, A]."""
     features_IA = item_features(ratings.catalog)
-    if configuration.network.upper_latent_dim and not features_IA.shape[1]:
-        raise ConfigurationError(
-            "network.upper_latent_dim needs genres or years, and the catalogue has neither: leave "
-            "it at 0, or name an item table."
-        )
+    for option in ("upper_latent_dim", "item_features"):
+        if getattr(configuration.network, option) and not features_IA.shape[1]:
+            raise ConfigurationError(
+                f"network.{option} needs genres or years, and the catalogue has neither: leave it "
+                "off, or name an item table."
+            )
     return torch.from_numpy(features_IA)
 
 
@@ -222,14 +223,14 @@ def _better_of_both(
     best_score: Tensor | None,
 ) -> Fitted:
     """The best epoch's network or the averaged one, whichever validates better."""
-    kept = {name: value.clone() for name, value in best.network.state_dict().items()}
+    kept = {name: value.clone() for name, value in learner.network.state_dict().items()}
     learner.network.load_state_dict(averaging.average.module.state_dict())
     judge = _trainer(1, [], progress=False)
     score = judge.validate(learner, validation, verbose=False)[0][learner.monitor]
     sign = 1 if learner.mode == "min" else -1
     if best_score is None or sign * score < sign * float(best_score):
-        learner.network.cpu().eval()
-        return replace(best, averaged=True, epochs=len(best.history))
+        served = collapsed(learner.network.cpu().eval())
+        return replace(best, network=served, averaged=True, epochs=len(best.history))
     learner.network.load_state_dict(kept)
     learner.network.cpu().eval()
     return best
@@ -300,7 +301,7 @@ def _restore(network: HybridVAE, checkpoint: str) -> int:
 
 def _fitted(learner: Learner, epochs: int, *, interrupted: bool) -> Fitted:
     return Fitted(
-        network=learner.network.cpu().eval(),
+        network=collapsed(learner.network.cpu().eval()),
         epochs=epochs,
         history=learner.watch.history,
         warnings=list(learner.watch.warnings.values()),

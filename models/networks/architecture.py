@@ -18,6 +18,19 @@ class Shallow(BaseModel):
     """Ridge penalty of EASE."""
 
 
+class RaterEncoding(BaseModel):
+    """Items encoded from the training users who rated them (models.networks.rater_encoding)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(32, ge=1)
+    """Width D of a training user's vector; nothing of them is served."""
+    sample: int = Field(32, ge=1)
+    """Raters drawn an item and step; in the end all of them count."""
+    free_factors: bool = False
+    """Whether an item also keeps free rating factors, which memorise, beside the encoded ones."""
+
+
 class Architecture(BaseModel):
     """Sizes and dropout rates of one HybridVAE; saved with its checkpoint and in the manifest."""
 
@@ -43,3 +56,10 @@ class Architecture(BaseModel):
     """Width of keys and values of the target item's attention over the history; 0: none."""
     upper_latent_dim: int = Field(0, ge=0)
     """Dimensions of a latent above the first, inferred from genres and decades; 0: none."""
+    item_features: bool = False
+    """Whether items share, while training, what those of their genres and decade have learnt."""
+    spectral_norm: bool = False
+    """Whether the linear layers of encoder and decoder are kept at a largest singular value of 1
+    while training."""
+    rater_encoding: RaterEncoding | None = None
+    """How items are encoded from their raters while training; None: they are free parameters."""

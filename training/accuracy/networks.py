@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from models.networks.collapse import collapsed
 from training import metrics
 from training.accuracy.bench import Bench, Measured
 from training.accuracy.kept import Kept, keep
@@ -87,5 +88,6 @@ def chosen_predictor(request: Request) -> NetworkPredictor:
     weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     own = {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
     network.load_state_dict(own)
+    served = collapsed(network.eval())
     scale = request.ratings.scale
-    return NetworkPredictor(MODEL, network.eval(), (scale.minimum, scale.maximum))
+    return NetworkPredictor(MODEL, served, (scale.minimum, scale.maximum))
