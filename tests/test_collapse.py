@@ -15,7 +15,7 @@ from models.networks.architecture import Architecture, RaterEncoding
 from models.networks.collapse import collapsed
 from models.networks.hybrid_vae import HybridVAE
 from tests.small_ratings import random_ratings
-from training.config import Configuration, Optimisation
+from training.config import Configuration, Optimisation, load_configuration
 from training.errors import ConfigurationError
 from training.evaluate import evaluate
 from training.export import export_graphs
@@ -193,6 +193,22 @@ def test_the_collapsed_network_exports(ratings: Ratings, split: Split, tmp_path:
     items = len(ratings.catalog)
     exported = export_graphs(collapsed(network), items, ratings.scale, examples, tmp_path)
     assert exported.top_k == min(100, items)
+
+
+@pytest.mark.parametrize("option", ["network.item_features=true", "network.rater_encoding={}"])
+def test_adversarial_perturbation_of_tables_made_of_others_is_refused(option: str) -> None:
+    with pytest.raises(ConfigurationError, match="free parameters"):
+        load_configuration("proven", ["training.adversarial={}", option])
+
+
+def test_adversarial_perturbation_goes_with_spectral_norms(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    configuration = configuration_of("spectral_norm", adversarial={})
+    fitted = choose(
+        ratings, split.fit, split.validation, configuration, tmp_path, silent, progress=False
+    )
+    assert type(fitted.network) is HybridVAE
 
 
 def test_a_technique_without_anything_to_work_with_is_refused_in_one_sentence() -> None:

@@ -160,6 +160,13 @@ class Configuration(Section):
             raise ValueError(
                 "network.shallow scores all items and negatives samples some: drop one"
             )
+        if self.training.adversarial and (
+            self.network.item_features or self.network.rater_encoding
+        ):
+            raise ValueError(
+                "training.adversarial moves items that are free parameters: drop it, or "
+                "network.item_features and network.rater_encoding"
+            )
         return self
 
 
