@@ -19,7 +19,7 @@ from rich.console import Console
 from training.__main__ import main
 from training.accuracy.bench import Bench
 from training.accuracy.blend import measure_blend
-from training.accuracy.command import Job, measure
+from training.accuracy.command import Job, measure, recipes_for
 from training.accuracy.kept import Kept, keep, read_kept
 from training.accuracy.models import MODELS, recipe_of
 from training.accuracy.plan import MODELS as NAMES
@@ -422,6 +422,19 @@ def test_a_blend_is_better_than_its_members_on_the_test_rows(
     expected = math.sqrt(np.mean((blended - truths[1]) ** 2))
     assert found.scores[0].rmse == pytest.approx(expected, abs=1e-4)
     assert expected < min(member_rmse)
+
+
+def test_predictions_are_looked_for_where_the_row_that_stands_put_them(tmp_path: Path) -> None:
+    blend, older, unmeasured = cell_of("blend"), cell_of("myfm"), cell_of("best")
+    job, _ = job_of(tmp_path, blend, keep_older=True)
+    for cell in (blend, older):
+        job.record.put(cell, [row_of(cell)], Run(recipe="older", code="c", choices={}))
+    standing = recipes_for(blend, job)
+    assert standing(older) == "older"
+    assert standing(blend) == recipe_of(blend)
+    assert standing(unmeasured) == recipe_of(unmeasured)
+    fresh, _ = job_of(tmp_path, blend)
+    assert recipes_for(blend, fresh)(older) == recipe_of(older)
 
 
 def test_a_blend_says_which_member_it_lacks(tmp_path: Path, ratings: Ratings) -> None:

@@ -82,7 +82,7 @@ def _due(cells: list[Cell], job: Job) -> tuple[list[Cell], list[Cell]]:
 
 def _measured(cell: Cell, ratings: Ratings, split: Split, job: Job) -> bool:
     """Measure one cell and record it; False, and a line, if that cannot be done here."""
-    bench = Bench(cell, ratings, split, job.state, job.say, recipe_of)
+    bench = Bench(cell, ratings, split, job.state, job.say, recipes_for(cell, job))
     code, recipe, start = revision(ROOT), recipe_of(cell), time.monotonic()
     job.say(f"{cell.name} ...")
     try:
@@ -94,6 +94,19 @@ def _measured(cell: Cell, ratings: Ratings, split: Split, job: Job) -> bool:
     job.record.put(cell, rows, Run(recipe=recipe, code=code, choices=found.choices))
     job.say(f"{cell.name}: {_told(rows[0])} in {time.monotonic() - start:.0f} s")
     return True
+
+
+def recipes_for(measured: Cell, job: Job) -> Callable[[Cell], str]:
+    """By which recipe predictions of a cell are looked for: that of its row, if older ones stand.
+
+    The cell that is being measured is made by the present recipe.
+    """
+
+    def standing(cell: Cell) -> str:
+        before = job.record.recipe_of(cell) if job.keep_older and cell != measured else None
+        return before or recipe_of(cell)
+
+    return standing
 
 
 def _row(cell: Cell, split: Split, scores: Scores, found: Measured, code: str) -> Row:
