@@ -73,8 +73,11 @@ class DenoisingBatches(IterableDataset[Batch]):
         tutor: Tutor | None = None,
         proposal: Proposal | None = None,
         mixup: float = 0.0,
+        targets: Histories | None = None,
     ) -> None:
+        """targets: the same histories with the ratings that hidden entries are scored against."""
         self.histories = histories
+        self.targets = targets
         self.tutor = tutor
         self.proposal = proposal
         self.mixup = mixup
@@ -100,14 +103,14 @@ class DenoisingBatches(IterableDataset[Batch]):
         share = rng.uniform(*self.hidden_share, len(users))
         hide = rng.random(len(part.items)) < np.repeat(share, part.lengths)
         rows, keep = part.rows, ~hide
+        told = part if self.targets is None else self.targets.take(users)
+        liked = part.ratings >= self.liked_from
         batch = Batch(
             users=len(users),
             items_N=torch.from_numpy(part.items[keep]),
             ratings_N=torch.from_numpy(part.ratings[keep]),
             rows_N=torch.from_numpy(rows[keep]),
-            hidden=hidden_ratings(
-                rows[hide], part.items[hide], part.ratings[hide], self.liked_from
-            ),
+            hidden=hidden_ratings(rows[hide], part.items[hide], told.ratings[hide], liked[hide]),
             numbers_B=torch.from_numpy(users),
             lessons=self.tutor.lessons(users, part, hide, rng) if self.tutor else None,
             negatives=self.proposal.draw(rng) if self.proposal else None,
@@ -137,7 +140,9 @@ class FoldBatches(IterableDataset[Batch]):
                 items_N=torch.from_numpy(visible.items),
                 ratings_N=torch.from_numpy(visible.ratings),
                 rows_N=torch.from_numpy(visible.rows),
-                hidden=hidden_ratings(hidden.rows, hidden.items, hidden.ratings, self.liked_from),
+                hidden=hidden_ratings(
+                    hidden.rows, hidden.items, hidden.ratings, hidden.ratings >= self.liked_from
+                ),
                 numbers_B=torch.from_numpy(users),
             )
 
@@ -146,12 +151,12 @@ def hidden_ratings(
     rows: NDArray[np.int64],
     items: NDArray[np.int64],
     ratings: NDArray[np.float32],
-    liked_from: float,
+    liked: NDArray[np.bool_],
 ) -> Hidden:
     """The scored side of a batch, as tensors."""
     return Hidden(
         rows_T=torch.from_numpy(rows),
         items_T=torch.from_numpy(items),
         ratings_T=torch.from_numpy(ratings),
-        liked_T=torch.from_numpy(ratings >= liked_from),
+        liked_T=torch.from_numpy(liked),
     )

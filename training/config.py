@@ -100,6 +100,19 @@ class Adversarial(Section):
     """Weight of the loss there, beside the loss itself."""
 
 
+class TimeEffects(Section):
+    """Effects of time that targets are freed from: they are told as of the last fitted moment."""
+
+    effects: tuple[Literal["period", "age", "item", "user", "day"], ...] = Field(
+        ("period", "age", "item", "user", "day"), min_length=1
+    )
+    """Which: all ratings' drift, an item's age, each item's drift, each user's, a user's day."""
+    periods: int = Field(30, ge=2)
+    """Periods of about as many ratings each, in which ratings and items drift."""
+    ridge: float = Field(20.0, gt=0)
+    """Ratings of no effect that every single value is shrunk by."""
+
+
 class Optimisation(Section):
     """How the network is fitted."""
 
@@ -119,6 +132,7 @@ class Optimisation(Section):
     mixup: float = Field(0.0, ge=0)
     """Users are mixed in pairs at shares from Beta(mixup, mixup); 0: not at all."""
     adversarial: Adversarial | None = None
+    time_effects: TimeEffects | None = None
     factor_penalty: float = Field(1e-4, ge=0)
     """Weight of the squared norm of the rating factors in use."""
     weight_decay: float = Field(0.0, ge=0)
@@ -156,6 +170,11 @@ class Configuration(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.network.likelihood == "ordinal" and self.training.time_effects:
+            raise ValueError(
+                "an ordinal likelihood knows levels alone and time_effects moves ratings between "
+                "them: drop one"
+            )
         if self.network.shallow and self.training.negatives:
             raise ValueError(
                 "network.shallow scores all items and negatives samples some: drop one"

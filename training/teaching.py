@@ -18,6 +18,7 @@ from training.peers.side_information import Kind, side_information
 from training.ratings import Ratings
 from training.split import Rows
 from training.teacher import RankingLessons, RatingLessons, Teacher, Tutor
+from training.time_effects import ratings_as_of
 
 ENVIRONMENT, SCRIPT, FACTORS = "myfm", "training.peers.myfm_factors", "factors.npz"
 
@@ -32,7 +33,8 @@ def engage_tutor(
     settings, seed = configuration.training, configuration.seed
     on_ratings = on_ranking = None
     if settings.teacher is not None:
-        teacher = fit_teacher(ratings, rows, settings.teacher, seed, environments)
+        told = ratings_as_of(ratings, rows, settings.time_effects)
+        teacher = fit_teacher(told, rows, settings.teacher, seed, environments)
         pairs = settings.teacher.pairs_per_user
         on_ratings = RatingLessons.of(teacher, ratings.histories(rows), pairs)
     if settings.ranking_teacher is not None:

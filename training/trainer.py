@@ -36,6 +36,7 @@ from training.ratings import Ratings
 from training.sharpness import choose_sharpness
 from training.split import Fold
 from training.teacher import Tutor
+from training.time_effects import ratings_as_of
 from training.watch import EpochRecord, Watch
 
 MOST_LEVELS = 20
@@ -68,7 +69,7 @@ def build_network(
     levels = ratings.scale.levels
     if len(levels) > MOST_LEVELS:  # a near-continuous scale: eleven knots tell it well enough
         levels = np.linspace(levels[0], levels[-1], 11, dtype=np.float32)
-    bias = fit_bias(ratings, rows)
+    bias = fit_bias(ratings_as_of(ratings, rows, configuration.training.time_effects), rows)
     items = len(ratings.catalog)
     features_IA = _features(ratings, configuration)
     network = HybridVAE(
@@ -247,6 +248,7 @@ def _learner(
     settings, liked_from = configuration.training, configuration.evaluation.liked_from
     histories, items = ratings.histories(rows), len(ratings.catalog)
     draws = settings.negatives
+    told = ratings_as_of(ratings, rows, settings.time_effects)
     batches = DenoisingBatches(
         histories,
         settings.batch_users,
@@ -256,6 +258,7 @@ def _learner(
         tutor,
         Proposal.of(histories, items, liked_from, draws) if draws else None,
         settings.mixup,
+        None if told is ratings else told.histories(rows),
     )
     watch = Watch(say, f"validation_{settings.monitor}", settings.monitor == "rmse")
     return Learner(network, settings, len(batches), watch), batches
