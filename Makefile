@@ -24,11 +24,11 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy serve bento container lint bench lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve bento container lint bench lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=proven] [DATA=ml-latest-small] [PYTHON=python3]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(INSTALLED)  ## Serve recommendations on PORT, training a model first if there is none
 	$(train_if_no_model)
@@ -52,6 +52,9 @@ ablate: $(INSTALLED)  ## Try changes of CONFIG from 3 seeds on validation rows: 
 
 accuracy: $(INSTALLED)  ## Measure models and peers on the same rows; ONLY=ml-1m:best a part of it
 	@$(PY) -m training accuracy $(if $(ONLY),--only "$(ONLY)") $(if $(AGAIN),--again) $(ARGS)
+
+experiments: $(INSTALLED)  ## Print the runs recorded so far, best first
+	@$(PY) -m training experiments $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(INSTALLED)  ## Run every test
 	@$(PY) -m pytest $(ARGS)

@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("USHER_")]:
         if name != "USHER_DATA_DIR":
             del os.environ[name]
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ["BENTOML_HOME"] = STORE.name
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 

@@ -15,7 +15,8 @@ from service.settings import Settings
 ROOT = Path(__file__).resolve().parent.parent
 EVERYDAY = {"help", "run", "demo", "train", "evaluate", "serve"}
 TARGETS = EVERYDAY | {
-    "ablate", "accuracy", "test", "lint", "bench", "bento", "container", "lock", "clean"
+    "ablate", "accuracy", "experiments", "test", "lint", "bench", "bento", "container", "lock",
+    "clean",
 }  # fmt: skip
 LARGEST_FILE_BYTES = 500_000
 # Somebody's folders. The container's own user is the exception.

@@ -294,7 +294,7 @@ def test_early_warnings_speak_of_what_is_wrong_and_of_nothing_else() -> None:
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_the_watch_stops_at_a_loss_that_is_no_number(loss: float) -> None:
     with pytest.raises(TrainingDiverged, match="epoch 3"):
-        Watch(silent).check_loss(loss, 3)
+        Watch(silent).check_finite("The loss", loss, 3)
 
 
 def test_kl_schedules_rise_to_the_weight_and_stay() -> None:

@@ -111,15 +111,22 @@ def _carry_out(
     options: argparse.Namespace, console: Console
 ) -> tuple[Request, Outcome, Path] | None:
     """Run the experiment and write its report; None if it was interrupted, which is told."""
+    from training.experiments.entry import finished, started
+    from training.experiments.recording import recorded
+    from training.publish import code_version
     from training.report import write_report
     from training.run import run
 
     request = _request(options, console)
-    outcome = run(request)
-    if outcome is None:
-        _tell_interrupted(request)
-        return None
-    return request, outcome, write_report(outcome.report, request.folder)
+    about = started(request, options.command.__name__, code_version())
+    with recorded(about, STATE, request.say) as recording:
+        outcome = run(request)
+        if outcome is None:
+            _tell_interrupted(request)
+            return None
+        path = write_report(outcome.report, request.folder)
+        recording.finish(finished(outcome.report, path))
+    return request, outcome, path
 
 
 def accuracy(options: argparse.Namespace, console: Console) -> int:
@@ -162,6 +169,29 @@ def ablate(options: argparse.Namespace, console: Console) -> int:
     source, protocol = request.ratings.origin.source, request.split.protocol
     title = f"{options.config} on {source}, {protocol}, validation rows"
     _output().print(ablation_table(trials, title))
+    return 0
+
+
+def experiments(options: argparse.Namespace, console: Console) -> int:
+    """Print the recorded runs from best to worst, and what differs between them."""
+    from training.experiments.listing import listed_runs, ranked
+    from training.experiments.table import differences_table, runs_table
+
+    runs = listed_runs(STATE, data=options.data, protocol=options.protocol, last=options.last)
+    places = ranked(runs, options.by)
+    if options.json:
+        ordered = [run.model_dump() for group in places.values() for run in group]
+        print(json.dumps(ordered, indent=2))
+        return 0
+    if not places:
+        console.print(
+            "No such run is recorded yet: make train, make evaluate and make accuracy do."
+        )
+    output = _output(width=140)
+    for place, group in places.items():
+        output.print(runs_table(place, group, options.by))
+        if (differences := differences_table(group)) is not None:
+            output.print(differences)
     return 0
 
 
@@ -259,6 +289,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_ablate(commands)
     _add_accuracy(commands)
+    _add_experiments(commands)
     return parser
 
 
@@ -275,6 +306,17 @@ def _add_ablate(commands: Any) -> None:
     )
     sub.add_argument("--json", action="store_true", help="print every trial as JSON")
     _add_recipe(sub)
+
+
+def _add_experiments(commands: Any) -> None:
+    text = "print the recorded runs from best to worst"
+    sub = commands.add_parser("experiments", help=text, description=text.capitalize() + ".")
+    sub.set_defaults(command=experiments)
+    sub.add_argument("--data", help="only runs on this data, e.g. ml-1m")
+    sub.add_argument("--protocol", help="only runs by this protocol")
+    sub.add_argument("--by", choices=("rmse", "ndcg"), default="rmse", help="the order")
+    sub.add_argument("--last", type=int, metavar="N", help="only the N runs begun last")
+    sub.add_argument("--json", action="store_true", help="print all that is known, as JSON")
 
 
 def _add_accuracy(commands: Any) -> None:

@@ -47,7 +47,7 @@ class Learner(pl.LightningModule):
         targets = float(len(batch.hidden.ratings_T))
         self._add(train_squared_error=float(parts.squared_error) * targets, train_rows=targets)
         self._add(kl=float(parts.kl), preference=float(parts.preference), steps=1.0)
-        self.watch.check_loss(float(parts.total.detach()), self.current_epoch + 1)
+        self._check("The loss", parts.total)
         return parts.total
 
     def forward(self, batch: Batch) -> LossParts:
@@ -74,6 +74,7 @@ class Learner(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Hand the epoch's figures, those of its validation among them, to the watch."""
+        self._check_parameters()
         sums, self._sums = self._sums, {}
         steps, rows = max(sums.get("steps", 0.0), 1.0), max(sums.get("train_rows", 0.0), 1.0)
         figures = {"train_rmse": (sums.get("train_squared_error", 0.0) / rows) ** 0.5}
@@ -94,10 +95,12 @@ class Learner(pl.LightningModule):
     ) -> None:
         """Clip the norm, and keep it: gradients that grow are an early warning."""
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        self._check("The gradient's norm", norm)
         self._add(gradient_norm=float(norm))
 
     def on_validation_epoch_start(self) -> None:
         """Start the fold's sums anew; what is judged is the network as it would be served."""
+        self._check_parameters()
         self._served = [collapsed(self.network)]  # in a list it is no part of this module
         self._fold = {"squared_error": 0.0, "rows": 0.0, "ndcg": 0.0, "users": 0.0}
 
@@ -132,7 +135,9 @@ class Learner(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the fold's RMSE and NDCG@100."""
         rows, users = max(self._fold["rows"], 1.0), max(self._fold["users"], 1.0)
-        self.log("validation_rmse", (self._fold["squared_error"] / rows) ** 0.5, prog_bar=True)
+        rmse = (self._fold["squared_error"] / rows) ** 0.5
+        self.watch.check_finite("The validation RMSE", rmse, self.current_epoch + 1)
+        self.log("validation_rmse", rmse, prog_bar=True)
         self.log("validation_ndcg", self._fold["ndcg"] / users, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
@@ -184,6 +189,15 @@ class Learner(pl.LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
         """Move a batch's tensors to the accelerator."""
         return batch.to(device)
+
+    def _check_parameters(self) -> None:
+        """What the last step may have broken, before a checkpoint is made of it."""
+        for name, parameter in self.network.named_parameters():
+            self._check(f"The parameter {name}", parameter.abs().max())
+
+    def _check(self, what: str, value: Tensor) -> None:
+        """Raise TrainingDiverged if a scalar is NaN or Inf; a maximum is, if anything is."""
+        self.watch.check_finite(what, float(value.detach()), self.current_epoch + 1)
 
     def _add(self, **values: float) -> None:
         for name, value in values.items():

@@ -37,7 +37,7 @@ from training.sharpness import choose_sharpness
 from training.split import Fold
 from training.teacher import Tutor
 from training.time_effects import ratings_as_of
-from training.watch import EpochRecord, Watch
+from training.watch import EPOCHS, EpochRecord, Watch
 
 MOST_LEVELS = 20
 FOLD_USERS = 256
@@ -138,10 +138,12 @@ def choose(
     set. Raises TrainingDiverged on NaN or Inf, the best checkpoint kept.
     """
     learner, batches = _learner(ratings, rows, configuration, say, tutor)
+    learner.watch.path = folder / EPOCHS
     last = folder / LAST
     if not resume:
         last.unlink(missing_ok=True)
         (folder / BEST).unlink(missing_ok=True)
+        (folder / EPOCHS).unlink(missing_ok=True)
     best = ModelCheckpoint(
         folder, "best", monitor=learner.monitor, mode=learner.mode,
         save_weights_only=True, enable_version_counter=False,

@@ -1,16 +1,20 @@
 """Early warnings: what a person watching the curves would call out, said while training runs.
 
-Each warning is raised once and kept for the report. Only NaN or Inf stops the run.
+Each warning is raised once and kept for the report. Only NaN or Inf stops the run, before an
+optimiser's step or a checkpoint can be made of it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from training.errors import TrainingDiverged
 
+EPOCHS = "epochs.json"
 PLATEAU_BEFORE_EPOCH = 20
 PLATEAU_EPOCHS = 5
 COLLAPSED_KL = 0.01
@@ -28,21 +32,28 @@ class EpochRecord:
 
 @dataclass
 class Watch:
-    """Keeps every epoch's figures and the warnings they gave rise to."""
+    """Keeps every epoch's figures and the warnings they gave rise to.
+
+    path: where both are also written as they come, for a run that never reports; None: nowhere.
+    """
 
     say: Callable[[str], None]
     monitor: str = "validation_rmse"
     lower_is_better: bool = True
     history: list[EpochRecord] = field(default_factory=list)
     warnings: dict[str, str] = field(default_factory=dict)
+    path: Path | None = None
 
-    def check_loss(self, loss: float, epoch: int) -> None:
-        """Raise TrainingDiverged at the first loss that is not a finite number."""
-        if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"The loss became {loss} in epoch {epoch}; the best checkpoint so far is kept. "
-                "Lower the learning rate or the gradient clip."
-            )
+    def check_finite(self, what: str, value: float, epoch: int) -> None:
+        """Raise TrainingDiverged if a value, which `what` names, is not a finite number."""
+        if math.isfinite(value):
+            return
+        self.warnings["diverged"] = f"{what} became {value} in epoch {epoch}."
+        self._write()
+        raise TrainingDiverged(
+            f"{what} became {value} in epoch {epoch}; the best checkpoint before it, if an epoch "
+            "was finished, is kept. Lower the learning rate or the gradient clip."
+        )
 
     def record(self, epoch: EpochRecord) -> None:
         """Keep an epoch's figures; say each kind of warning once."""
@@ -51,6 +62,14 @@ class Watch:
             if kind not in self.warnings:
                 self.warnings[kind] = text
                 self.say(f"Early warning: {text}")
+        self._write()
+
+    def _write(self) -> None:
+        if self.path is not None:
+            epochs = [{"epoch": record.epoch} | record.figures for record in self.history]
+            content = {"epochs": epochs, "warnings": list(self.warnings.values())}
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(json.dumps(content, indent=1))
 
     def _found(self, epoch: EpochRecord) -> dict[str, str]:
         at, get = f"epoch {epoch.epoch}", epoch.figures.get

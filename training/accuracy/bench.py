@@ -14,6 +14,7 @@ from training.accuracy.plan import SPLIT_SEED, Cell
 from training.evaluate import Scores, Transductive, evaluate
 from training.predictor import Predictor
 from training.ratings import Ratings
+from training.report import RunReport
 from training.split import Fold, Split
 
 LIKED_FROM = 4.0
@@ -24,13 +25,14 @@ class Measured:
     """What came out: scores of every test fold, and how the model came about.
 
     choices: what was chosen on validation, and on which grid. train_seconds: choosing the epoch,
-    teachers and the refit; search of settings and scoring excluded.
+    teachers and the refit; search of settings and scoring excluded. report: of a run of our own.
     """
 
     scores: tuple[Scores, ...]
     epoch: int | None
     train_seconds: float
     choices: dict[str, Any] = field(default_factory=dict)
+    report: RunReport | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ from training.accuracy.recipe import ROOT
 from training.accuracy.record import FIELDS, Record, Row, Run
 from training.accuracy.revision import revision
 from training.errors import TrainingError
+from training.experiments.entry import Finished, Started, describe, finished
+from training.experiments.recording import recorded
 from training.ratings import Ratings
+from training.report import write_report
 from training.scores import Scores
 from training.sources import SourceSettings, load_ratings
 from training.split import Split, split_ratings
@@ -86,7 +89,9 @@ def _measured(cell: Cell, ratings: Ratings, split: Split, job: Job) -> bool:
     code, recipe, start = revision(ROOT), recipe_of(cell), time.monotonic()
     job.say(f"{cell.name} ...")
     try:
-        found = MODELS[cell.model].measure(bench)
+        with recorded(_begun(bench, code), job.state, job.say) as recording:
+            found = MODELS[cell.model].measure(bench)
+            recording.finish(_ended(bench, found))
     except TrainingError as error:
         job.say(f"{cell.name} is not measured: {error}")
         return False
@@ -107,6 +112,23 @@ def recipes_for(measured: Cell, job: Job) -> Callable[[Cell], str]:
         return before or recipe_of(cell)
 
     return standing
+
+
+def _begun(bench: Bench, code: str) -> Started:
+    cell = bench.cell
+    settings = MODELS[cell.model].settings(cell)
+    return describe(
+        bench.ratings, bench.split, "accuracy", cell.model, cell.seed, code, settings,
+        bench.folder_of(cell),
+    )  # fmt: skip
+
+
+def _ended(bench: Bench, found: Measured) -> Finished:
+    """A run of our own by its report; of others, what there is."""
+    if found.report is not None:
+        return finished(found.report, write_report(found.report, bench.folder_of(bench.cell)))
+    figures = {scores.fold: scores.metrics for scores in found.scores}
+    return Finished(figures, {"total": found.train_seconds}, found.epoch, choices=found.choices)
 
 
 def _row(cell: Cell, split: Split, scores: Scores, found: Measured, code: str) -> Row:

@@ -60,6 +60,7 @@ def measure_network(bench: Bench) -> Measured:
         report.chosen_epoch,
         seconds,
         {"configuration": report.configuration, "warnings": report.warnings},
+        report,
     )
 
 
