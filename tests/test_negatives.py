@@ -205,7 +205,7 @@ def test_sampling_changes_nothing_that_is_hidden(histories: Histories) -> None:
     assert torch.equal(items(None), items(Proposal.of(histories, ITEMS, 4.0, 20)))
 
 
-@pytest.mark.parametrize("other", ["training.ranking_teacher={}", "network.shallow={}"])
+@pytest.mark.parametrize("other", ["training.ranking_teacher={}"])
 def test_what_needs_all_items_is_refused(other: str) -> None:
     name = other.partition("=")[0].rpartition(".")[2]
     with pytest.raises(ConfigurationError, match=name) as caught:

@@ -175,10 +175,6 @@ class Configuration(Section):
                 "an ordinal likelihood knows levels alone and time_effects moves ratings between "
                 "them: drop one"
             )
-        if self.network.shallow and self.training.negatives:
-            raise ValueError(
-                "network.shallow scores all items and negatives samples some: drop one"
-            )
         if self.training.adversarial and (
             self.network.item_features or self.network.rater_encoding
         ):
