@@ -19,10 +19,10 @@ from training.config import load_configuration
 from training.errors import ExportError
 from training.export import largest_difference, same_ranking
 from training.report import RunReport
-from training.run import MODEL
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings
 
+MODEL = "hybrid-vae"
 ROOT = Path(__file__).resolve().parent.parent
 DATA = "synthetic:users=200,items=90,ratings=5000,seed=2"
 SMALL = [

@@ -29,7 +29,7 @@ from training.peers.side_exchange import Group, SideInformation, read_side, writ
 from training.peers.side_information import Kind, side_information
 from training.ratings import Ratings, UserAttributes
 from training.split import Fold
-from training.teaching import fit_teacher
+from training.teacher_fit import fit_teacher
 
 ENVIRONMENTS = ROOT / ".usher" / "peers"
 DAY = 86_400

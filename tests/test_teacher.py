@@ -20,7 +20,7 @@ from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings
 from training.teacher import RankingLessons, RatingLessons, Teacher, Tutor
-from training.teaching import fit_teacher
+from training.teacher_fit import fit_teacher
 from training.trainer import choose
 
 ENVIRONMENTS = Path(".usher/peers")

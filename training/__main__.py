@@ -265,8 +265,8 @@ def _refused(sentence: str, console: Console) -> int:
 
 
 def _tell_interrupted(request: Request) -> None:
-    best = request.folder / "best.ckpt"
-    kept = f"The best checkpoint so far is {best}" if best.exists() else "No epoch was finished"
+    found = sorted(request.folder.rglob("best.ckpt"), key=lambda path: path.stat().st_mtime)
+    kept = f"The best checkpoint so far is {found[-1]}" if found else "No epoch was finished"
     request.say(f"Stopped. {kept}; the same command with --resume goes on from the last epoch.")
 
 

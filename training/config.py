@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from models.networks.architecture import Architecture
 from training.errors import ConfigurationError
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, and nothing beyond the named fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from training.member import Member, overridden
+from training.section import Section
 
 
 class Evaluation(Section):
@@ -167,6 +163,16 @@ class Configuration(Section):
     evaluation: Evaluation = Evaluation()
     refit: bool = True
     """After choosing the epoch on validation, fit again on all training rows for that long."""
+    ensemble: tuple[Member, ...] | None = Field(None, min_length=1, max_length=8)
+    """Members that are weighted on validation and served as one; None: one network."""
+
+    def of_member(self, member: Member) -> Configuration:
+        """This configuration as a member of it is fitted."""
+        content = self.model_dump() | {
+            "name": member.name, "seed": self.seed + member.seed_offset, "ensemble": None
+        }  # fmt: skip
+        overrides = {"network": member.network, "training": member.training}
+        return Configuration.model_validate(overridden(content, overrides))
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -183,6 +189,39 @@ class Configuration(Section):
                 "network.item_features and network.rater_encoding"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_members(self) -> Self:
+        members = self.ensemble or ()
+        if len({member.name for member in members}) < len(members):
+            raise ValueError("two members of the ensemble have one name")
+        if members and all(member.kind == "ridge-fold-in" for member in members):
+            raise ValueError("a member of an ensemble must rank: add one of kind hybrid-vae")
+        for member in members:
+            self._check_member(member)
+        return self
+
+    def _check_member(self, member: Member) -> None:
+        try:
+            own, shared = self.of_member(member).training.teacher, self.training.teacher
+        except ValidationError as error:
+            raise ValueError(f"the member {member.name}: {_first_problem(error)}") from None
+        if member.kind == "ridge-fold-in" and shared is None:
+            raise ValueError(f"the member {member.name} needs training.teacher's item factors")
+        taught = {"weight", "pairs_per_user"}
+        if own and (
+            not shared or own.model_dump(exclude=taught) != shared.model_dump(exclude=taught)
+        ):
+            raise ValueError(
+                f"the member {member.name} asks for a teacher of its own: all share "
+                "training.teacher, whose weight and pairs_per_user alone may differ"
+            )
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']} (got {first['input']!r})"
 
 
 def shipped_configurations() -> list[str]:
@@ -202,11 +241,8 @@ def load_configuration(name: str, overrides: Sequence[str] = ()) -> Configuratio
     try:
         return Configuration.model_validate({"name": Path(name).stem} | content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(
-            f"The configuration {name} cannot be used: {place}: {first['msg']} "
-            f"(got {first['input']!r})."
+            f"The configuration {name} cannot be used: {_first_problem(error)}."
         ) from None
 
 

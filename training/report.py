@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.manifest import DataRecord
+from training.ensemble_report import EnsembleReport, members_table
 from training.reliability import Reliability
 from training.reliability_table import reliability_table
 from training.scores import Comparison, results_table
@@ -33,9 +34,10 @@ class RunReport(BaseModel):
     seed: int
     fit_rows: int
     refit_rows: int
-    chosen_epoch: int
+    chosen_epoch: int | None
     epochs: list[dict[str, float]]
     warnings: list[str]
+    ensemble: EnsembleReport | None
     validation: Comparison
     tests: list[Comparison]
     reliability: list[Reliability]
@@ -56,10 +58,18 @@ def print_report(report: RunReport, console: Console) -> None:
     console.print(_facts(report))
     for warning in report.warnings:
         console.print(f"[yellow]Early warning:[/yellow] {escape(warning)}")
+    if report.ensemble is not None:
+        console.print(members_table(report.ensemble))
     for comparison in report.tests:
         console.print(results_table(comparison))
     for found in report.reliability:
         console.print(reliability_table(found))
+
+
+def _chosen(report: RunReport) -> str:
+    if report.chosen_epoch is None:
+        return "members' epochs and weights"
+    return f"epoch {report.chosen_epoch}"
 
 
 def _facts(report: RunReport) -> Table:
@@ -70,7 +80,7 @@ def _facts(report: RunReport) -> Table:
         ("protocol", f"{report.protocol}, split seed {report.split_seed}, "
                      f"digest {report.split_digest[:12]}"),
         ("configuration", f"{report.configuration['name']}, seed {report.seed}"),
-        ("fitted", f"{report.fit_rows:,} rows to choose epoch {report.chosen_epoch}, "
+        ("fitted", f"{report.fit_rows:,} rows to choose {_chosen(report)}, "
                    f"then {report.refit_rows:,} rows"),
         ("took", ", ".join(f"{name} {value:.0f} s" for name, value in report.seconds.items())),
         ("code", report.code_version),

@@ -8,11 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from training.baselines.reported import fit_reported
 from training.calibration import Calibrated, calibrated
+from training.ensemble_estimator import EnsembleEstimator
+from training.ensemble_report import EnsembleReport
+from training.estimator import ServedEstimator, ServedModel
 from training.evaluate import evaluate_all
+from training.faculty import Faculty
+from training.network_estimator import NetworkEstimator
 from training.network_predictor import NetworkPredictor
 from training.predictor import GAUSSIAN_80, Interval, Predictor
 from training.publish import Figures, code_version, data_record
@@ -21,10 +30,7 @@ from training.report import RunReport
 from training.request import Request, claim_folder
 from training.scores import Comparison
 from training.split import Fold
-from training.teaching import engage_tutor
-from training.trainer import Fitted, choose, refit
 
-MODEL = "hybrid-vae"
 RATINGLESS_PROTOCOLS = frozenset({"users-liked"})
 
 
@@ -32,15 +38,17 @@ RATINGLESS_PROTOCOLS = frozenset({"users-liked"})
 class Outcome:
     """The network to serve, how wide its intervals are, and the report."""
 
-    fitted: Fitted
+    fitted: ServedModel
     interval: Interval
     report: RunReport
+    on_validation: NDArray[np.float32]
+    """What the chosen model, before its refit, rates the validation rows, by user, then item."""
 
     @property
     def figures(self) -> Figures:
         """Held-out metrics of the first test fold, for the manifest."""
         scores = {s.predictor: s.metrics for s in self.report.tests[0].scores}
-        return Figures(metrics=scores.pop(MODEL), baselines=scores)
+        return Figures(metrics=scores.pop(self.fitted.name), baselines=scores)
 
 
 @dataclass
@@ -64,55 +72,87 @@ def run(request: Request) -> Outcome | None:
     scored once, after the refit.
     """
     code, watch = code_version(), Stopwatch()
-    ratings, split, configuration = request.ratings, request.split, request.configuration
     claim_folder(request)
-    with watch.stage("teach"):
-        tutor = engage_tutor(ratings, split.fit, configuration, request.environments)
-    with watch.stage("choose"):
-        chosen = choose(
-            ratings, split.fit, split.validation, configuration, request.folder, request.say,
-            resume=request.resume, progress=request.progress, tutor=tutor,
-        )  # fmt: skip
-    if chosen.interrupted:
-        return None
-    intervals = calibrate(chosen, request)
-    validation = _compare(
-        [_predictor(chosen, request, intervals.served)], request, split.validation
-    )
-    with watch.stage("refit"):
-        final = _refit(chosen, request)
-    if final.interrupted:
+    with Faculty(request) as faculty:
+        fits = _fit(_estimator(request, faculty), faculty, request, watch)
+    if fits is None:
         return None
     with watch.stage("baselines"):
-        baselines = fit_reported(
-            ratings, split, liked_from=configuration.evaluation.liked_from,
-            seed=configuration.seed, pairwise=request.pairwise,
-        )  # fmt: skip
+        baselines = _baselines(request)
     with watch.stage("evaluate"):
-        predictors = [_predictor(final, request, intervals.served), *baselines]
-        tests = [_compare(predictors, request, fold) for fold in split.tests]
-        reliability = _judge(final, request, intervals)
-    report = _report(request, code, chosen, validation, tests, reliability, watch.seconds)
-    return Outcome(final, intervals.served, report)
+        predictor = _predictor(fits.final, request, fits.intervals.served)
+        tests = [_compare([predictor, *baselines], request, fold) for fold in request.split.tests]
+        reliability = _judge(predictor, request, fits.intervals)
+    report = _report(request, code, fits, tests, reliability, watch.seconds)
+    return Outcome(fits.final, fits.intervals.served, report, fits.on_validation)
 
 
-def calibrate(fitted: Fitted, request: Request) -> Calibrated:
-    """How far intervals of the configured and of other coverages reach, from validation rows."""
-    fold = request.split.validation
-    visible, hidden = (
-        request.ratings.histories(fold.visible),
-        request.ratings.histories(fold.hidden),
-    )
-    predicted, spread = _predictor(fitted, request, GAUSSIAN_80).rate_with_spread(
+@dataclass(frozen=True)
+class _Fits:
+    """The model as chosen and as refitted, and what validation said of the chosen one."""
+
+    chosen: ServedModel
+    final: ServedModel
+    on_validation: NDArray[np.float32]
+    intervals: Calibrated
+    validation: Comparison
+    ensemble: EnsembleReport | None
+
+
+def _estimator(request: Request, faculty: Faculty) -> ServedEstimator[Any]:
+    kind = EnsembleEstimator if request.configuration.ensemble else NetworkEstimator
+    return kind(request, faculty)
+
+
+def _fit(
+    estimator: ServedEstimator[Any], faculty: Faculty, request: Request, watch: Stopwatch
+) -> _Fits | None:
+    """Choose, calibrate, refit; None if it was interrupted."""
+    with watch.stage("teach"):
+        faculty.teacher("choose")
+    with watch.stage("choose"):
+        chosen = estimator.choose()
+    if chosen is None:
+        return None
+    on_validation, intervals = calibrate(chosen, request)
+    predictor = _predictor(chosen, request, intervals.served)
+    validation = _compare([predictor], request, request.split.validation)
+    with watch.stage("refit"):
+        final = estimator.refit(chosen)
+    if final is None:
+        return None
+    with watch.stage("price"):
+        ensemble = estimator.report(final)
+    return _Fits(chosen, final, on_validation, intervals, validation, ensemble)
+
+
+def calibrate(chosen: ServedModel, request: Request) -> tuple[NDArray[np.float32], Calibrated]:
+    """Ratings of the validation rows, float32 [T] by user, then item, and intervals from them.
+
+    How far intervals of the configured and of other coverages reach.
+    """
+    ratings, fold = request.ratings, request.split.validation
+    visible, hidden = ratings.histories(fold.visible), ratings.histories(fold.hidden)
+    predicted, spread = _predictor(chosen, request, GAUSSIAN_80).rate_with_spread(
         visible, hidden.rows, hidden.items
     )
     coverage = request.configuration.evaluation.coverage
-    return calibrated(hidden.ratings, predicted, spread, coverage)
+    return predicted, calibrated(hidden.ratings, predicted, spread, coverage)
 
 
-def _judge(final: Fitted, request: Request, intervals: Calibrated) -> list[Reliability]:
+def _baselines(request: Request) -> list[Predictor]:
+    configuration = request.configuration
+    return fit_reported(
+        request.ratings, request.split, liked_from=configuration.evaluation.liked_from,
+        seed=configuration.seed, pairwise=request.pairwise,
+    )  # fmt: skip
+
+
+def _judge(
+    predictor: NetworkPredictor, request: Request, intervals: Calibrated
+) -> list[Reliability]:
     """The intervals' reliability on every test fold; none where no stars are reported."""
-    split, predictor = request.split, _predictor(final, request, intervals.served)
+    split = request.split
     if split.protocol in RATINGLESS_PROTOCOLS:
         return []
     return [
@@ -121,22 +161,9 @@ def _judge(final: Fitted, request: Request, intervals: Calibrated) -> list[Relia
     ]
 
 
-def _refit(chosen: Fitted, request: Request) -> Fitted:
-    """The chosen run again on all training rows; the chosen network where there are no more."""
-    if not request.refits:
-        return chosen
-    ratings, rows = request.ratings, request.split.refit
-    final = refit(
-        ratings, rows, chosen, request.configuration, request.say,
-        progress=request.progress,
-        tutor=engage_tutor(ratings, rows, request.configuration, request.environments),
-    )  # fmt: skip
-    return replace(final, history=chosen.history, warnings=chosen.warnings)
-
-
-def _predictor(fitted: Fitted, request: Request, interval: Interval) -> NetworkPredictor:
+def _predictor(fitted: ServedModel, request: Request, interval: Interval) -> NetworkPredictor:
     scale = request.ratings.scale
-    return NetworkPredictor(MODEL, fitted.network, (scale.minimum, scale.maximum), interval)
+    return NetworkPredictor(fitted.name, fitted.network, (scale.minimum, scale.maximum), interval)
 
 
 def _compare(predictors: list[Predictor], request: Request, fold: Fold) -> Comparison:
@@ -146,7 +173,7 @@ def _compare(predictors: list[Predictor], request: Request, fold: Fold) -> Compa
         fold,
         liked_from=request.configuration.evaluation.liked_from,
         seed=request.configuration.seed,
-        reference=MODEL,
+        reference=predictors[0].name,
         stars=request.split.protocol not in RATINGLESS_PROTOCOLS,
     )
 
@@ -154,8 +181,7 @@ def _compare(predictors: list[Predictor], request: Request, fold: Fold) -> Compa
 def _report(
     request: Request,
     code: str,
-    chosen: Fitted,
-    validation: Comparison,
+    fits: _Fits,
     tests: list[Comparison],
     reliability: list[Reliability],
     seconds: dict[str, float],
@@ -170,10 +196,11 @@ def _report(
         seed=configuration.seed,
         fit_rows=len(split.fit),
         refit_rows=len(split.refit),
-        chosen_epoch=chosen.epochs,
-        epochs=[{"epoch": record.epoch} | record.figures for record in chosen.history],
-        warnings=chosen.warnings,
-        validation=validation,
+        chosen_epoch=fits.chosen.epochs,
+        epochs=[{"epoch": record.epoch} | record.figures for record in fits.chosen.history],
+        warnings=fits.chosen.warnings,
+        ensemble=fits.ensemble,
+        validation=fits.validation,
         tests=tests,
         reliability=reliability,
         seconds=seconds,

@@ -55,6 +55,8 @@ class Fitted:
     interrupted: bool
     averaged: bool = False
     """Whether the weights are a mean over the last epochs."""
+    name: str = "hybrid-vae"
+    """What reports call it."""
 
 
 def build_network(

@@ -1,28 +1,21 @@
 """Our own networks: a shipped configuration carried through training.run, as `make evaluate` does.
 
-What the chosen and the refitted network predict is kept for the blend. The chosen one is read from
-the run's best.ckpt and must give the validation RMSE that the run reports.
+What the chosen and the refitted network predict is kept for the blend.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from models.networks.collapse import collapsed
-from training import metrics
 from training.accuracy.bench import Bench, Measured
 from training.accuracy.kept import Kept, keep
 from training.accuracy.plan import HELD_OUT_USERS, SPLIT_SEED, Cell
 from training.config import Configuration, load_configuration
 from training.network_predictor import NetworkPredictor
 from training.request import Request
-from training.run import MODEL, Outcome, run
-from training.trainer import build_network
+from training.run import Outcome, run
 
-NOT_TRAINING = frozenset({"baselines", "evaluate"})
-SAME_RMSE = 1e-4
+NOT_TRAINING = frozenset({"price", "baselines", "evaluate"})
 
 
 def configuration_of(cell: Cell) -> Configuration:
@@ -54,41 +47,23 @@ def measure_network(bench: Bench) -> Measured:
     report = outcome.report
     seconds = sum(value for name, value in report.seconds.items() if name not in NOT_TRAINING)
     if bench.cell.protocol not in HELD_OUT_USERS:
-        _keep(bench, request, outcome, seconds)
+        _keep(bench, outcome, folder, seconds)
     return Measured(
-        tuple(test.of(MODEL) for test in report.tests),
+        tuple(test.of(test.reference) for test in report.tests),
         report.chosen_epoch,
         seconds,
-        {"configuration": report.configuration, "warnings": report.warnings},
+        {
+            "configuration": report.configuration,
+            "warnings": report.warnings,
+            "ensemble": report.ensemble and report.ensemble.model_dump(mode="json"),
+        },
         report,
     )
 
 
-def _keep(bench: Bench, request: Request, outcome: Outcome, seconds: float) -> None:
-    split, scale = bench.split, (bench.ratings.scale.minimum, bench.ratings.scale.maximum)
-    chosen = chosen_predictor(request)
-    on_validation = bench.ratings_of(chosen, split.validation)
-    hidden = bench.ratings.histories(split.validation.hidden)
-    found = metrics.rmse(hidden.ratings, on_validation)
-    reported = outcome.report.validation.of(MODEL).rmse
-    if reported is None or abs(found - reported) > SAME_RMSE:
-        bench.say(
-            f"{bench.cell.name}: best.ckpt gives validation RMSE {found:.4f} and the run reported "
-            f"{reported}; nothing is kept for the blend."
-        )
-        return
-    final = NetworkPredictor(MODEL, outcome.fitted.network, scale)
-    tests = tuple(bench.ratings_of(final, fold) for fold in split.tests)
-    keep(request.folder, Kept(on_validation, tests, seconds))
-
-
-def chosen_predictor(request: Request) -> NetworkPredictor:
-    """The network of the best epoch, before the refit, from the run's checkpoint."""
-    network = build_network(request.ratings, request.split.fit, request.configuration)
-    path = Path(request.folder) / "best.ckpt"
-    weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    own = {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
-    network.load_state_dict(own)
-    served = collapsed(network.eval())
-    scale = request.ratings.scale
-    return NetworkPredictor(MODEL, served, (scale.minimum, scale.maximum))
+def _keep(bench: Bench, outcome: Outcome, folder: Path, seconds: float) -> None:
+    """Keep what the chosen model says of the validation rows and the refitted one of the tests."""
+    scale, fitted = bench.ratings.scale, outcome.fitted
+    final = NetworkPredictor(fitted.name, fitted.network, (scale.minimum, scale.maximum))
+    tests = tuple(bench.ratings_of(final, fold) for fold in bench.split.tests)
+    keep(folder, Kept(outcome.on_validation, tests, seconds))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from training.config import KullbackLeibler, Section
+from training.config import KullbackLeibler
+from training.section import Section
 
 
 class PairwiseSettings(Section):

@@ -24,9 +24,9 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from models.histories import Histories
-from training.config import Section
 from training.evaluate import Asked, tally
 from training.ratings import Ratings
+from training.section import Section
 from training.split import Fold, Rows
 
 

@@ -1,0 +1,115 @@
+"""The teachers of a run: one for the rows of each step, shared by all that learn in it.
+
+Where there is more than one core, the teacher of the refit is fitted beside that of the first step,
+since neither needs anything of the other. A finished teacher is kept in the run's folder, so a
+resumed run does not wait for it again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+
+from training.config import Configuration
+from training.request import Request
+from training.split import Rows
+from training.teacher import Teacher, Tutor
+from training.teacher_fit import TeacherFit
+from training.teaching import tutor_of
+from training.time_effects import ratings_as_of
+
+Step = Literal["choose", "refit"]
+
+
+class Faculty:
+    """A context: whatever happens in it, no fit goes on behind it."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._fits: dict[Step, TeacherFit] = {}
+        self._teachers: dict[Step, Teacher] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._begin("choose")
+            if self.request.refits and _cores() > 1:
+                self._begin("refit")
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def rows(self, step: Step) -> Rows:
+        """The rows that are fitted on in a step."""
+        split = self.request.split
+        return split.fit if step == "choose" else split.refit
+
+    def teacher(self, step: Step) -> Teacher | None:
+        """The teacher fitted to the rows of a step, waited for; None if none is configured.
+
+        Raises TrainingError if it could not be fitted.
+        """
+        if self.request.configuration.training.teacher is None:
+            return None
+        if step not in self._teachers:
+            self._begin(step)
+            if step in self._fits:
+                _keep(self._fits[step].result(), self._path(step))
+                self._fits.pop(step).stop()
+            self._teachers[step] = _kept(self._path(step))
+        return self._teachers[step]
+
+    def tutor(self, step: Step, configuration: Configuration) -> Tutor | None:
+        """What a network of this configuration is taught in a step."""
+        teacher = self.teacher(step)
+        return tutor_of(self.request.ratings, self.rows(step), configuration, teacher)
+
+    def _begin(self, step: Step) -> None:
+        """Start a fit, unless it has started or an earlier run has finished it."""
+        request, path = self.request, self._path(step)
+        settings, rows = request.configuration.training, self.rows(step)
+        if settings.teacher is None or step in self._fits or (request.resume and path.exists()):
+            return
+        path.unlink(missing_ok=True)
+        told = ratings_as_of(request.ratings, rows, settings.time_effects)
+        self._fits[step] = TeacherFit(
+            told, rows, settings.teacher, request.configuration.seed, request.environments
+        )
+
+    def _path(self, step: Step) -> Path:
+        return self.request.folder / f"teacher-{step}.npz"
+
+    def _stop(self) -> None:
+        for fit in self._fits.values():
+            fit.stop()
+        self._fits.clear()
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _keep(teacher: Teacher, path: Path) -> None:
+    half = path.with_suffix(".half")
+    with half.open("wb") as file:
+        np.savez(file, allow_pickle=False, **vars(teacher))
+    os.replace(half, path)
+
+
+def _kept(path: Path) -> Teacher:
+    with np.load(path, allow_pickle=False) as arrays:
+        content = {name: arrays[name] for name in arrays.files}
+    return Teacher(**content | {"mean": float(content["mean"])})

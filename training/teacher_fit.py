@@ -1,0 +1,120 @@
+"""Fits a teacher in a process of its own, in the optional environment of its library.
+
+A fit takes one core for minutes, so a run may have several going at once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from training.config import Teaching
+from training.errors import ConfigurationError, TrainingError
+from training.peers.environment import ROOT, last_line, peer_python
+from training.peers.exchange import Task, write_task
+from training.peers.side_exchange import SideInformation, write_side
+from training.peers.side_information import Kind, side_information
+from training.ratings import Ratings
+from training.split import Rows
+from training.teacher import Teacher
+
+ENVIRONMENT, SCRIPT = "myfm", "training.peers.myfm_factors"
+FACTORS, COMPLAINTS = "factors.npz", "stderr.txt"
+A_YEAR_S = 365 * 24 * 3600.0
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class TeacherFit:
+    """Bayesian SVD++ "flipped" being fitted to rows by Gibbs sampling (Rendle et al. 2019).
+
+    The process starts at once; whoever makes one must `stop` it, whether it was waited for or not.
+    """
+
+    def __init__(
+        self, ratings: Ratings, rows: Rows, settings: Teaching, seed: int, environments: Path
+    ) -> None:
+        """Raises TrainingError in one sentence if the library cannot be installed.
+
+        Also if there is no side information where it is asked for.
+        """
+        side = _side(ratings, rows, settings)
+        python = peer_python(ENVIRONMENT, environments).absolute()
+        self._settings, self._seed = settings, seed
+        self._temporary = tempfile.TemporaryDirectory()
+        self._folder = Path(self._temporary.name)
+        write_task(self._folder, _task(ratings, rows, settings, seed))
+        write_side(self._folder, side)
+        with (self._folder / COMPLAINTS).open("wb") as complaints:
+            self._process = subprocess.Popen(
+                [python, "-m", SCRIPT, self._folder], cwd=ROOT, env=ONE_THREAD | dict(os.environ),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints,
+            )  # fmt: skip
+
+    def result(self) -> Teacher:
+        """Wait for the fit: the mean of its draws, compressed to `settings.compressed_rank`.
+
+        Raises TrainingError in one sentence if it failed.
+        """
+        # With a timeout it sleeps and looks; without, a library we load (its handlers restart system
+        # calls) would make it deaf to Ctrl-C.
+        if self._process.wait(timeout=A_YEAR_S):
+            said = last_line((self._folder / COMPLAINTS).read_text(errors="replace"))
+            raise TrainingError(f"The teacher could not be fitted: {said}")
+        with np.load(self._folder / FACTORS, allow_pickle=False) as arrays:
+            teacher = Teacher(
+                mean=float(arrays["mean"]),
+                user_bias=arrays["user_bias"],
+                item_bias=arrays["item_bias"],
+                user_factors=arrays["user_factors"],
+                item_factors=arrays["item_factors"],
+            )
+        return teacher.compressed(self._settings.compressed_rank, self._seed)
+
+    def stop(self) -> None:
+        """End the process, if it has not ended, and remove its files."""
+        self._process.kill()
+        self._process.wait()
+        self._temporary.cleanup()
+
+
+def fit_teacher(
+    ratings: Ratings, rows: Rows, settings: Teaching, seed: int, environments: Path
+) -> Teacher:
+    """Fit one teacher and wait for it. Raises as TeacherFit does."""
+    fit = TeacherFit(ratings, rows, settings, seed, environments)
+    try:
+        return fit.result()
+    finally:
+        fit.stop()
+
+
+def _side(ratings: Ratings, rows: Rows, settings: Teaching) -> SideInformation:
+    """What the teacher is told beside ratings; never dates: its pairs have none."""
+    kinds: tuple[Kind, ...] = ("users", "items") if settings.side_information else ()
+    side = side_information(ratings, rows, [], kinds)
+    if kinds and not (side.users or side.items):
+        raise ConfigurationError(
+            f"teacher.side_information is on and {ratings.origin.source} describes neither users "
+            "nor items; switch it off."
+        )
+    return side
+
+
+def _task(ratings: Ratings, rows: Rows, settings: Teaching, seed: int) -> Task:
+    return Task(
+        user_count=len(ratings.user_ids),
+        item_count=len(ratings.catalog),
+        lowest=ratings.scale.minimum,
+        highest=ratings.scale.maximum,
+        liked_from=0.0,
+        seed=seed,
+        settings={"rank": settings.rank, "draws": settings.draws},
+        users=ratings.users[rows].astype(np.int64),
+        items=ratings.items[rows].astype(np.int64),
+        values=ratings.values[rows],
+        questions=(),
+    )
