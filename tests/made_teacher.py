@@ -14,8 +14,19 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from training.peers.exchange import read_task
+
+
+def take_the_place(fits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fits in this process be made by this module, which says so in the file `fits`."""
+    fits.touch()
+    monkeypatch.setenv("USHER_TEST_FITS", str(fits))
+    monkeypatch.setattr("training.teacher_fit.SCRIPT", "tests.made_teacher")
+    monkeypatch.setattr(
+        "training.teacher_fit.peer_python", lambda name, environments: Path(sys.executable)
+    )
 
 
 def main(folder: Path) -> None:

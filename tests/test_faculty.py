@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.made_teacher import take_the_place
 from tests.service_fixtures import await_condition
 from training.config import load_configuration
 from training.errors import TrainingError
@@ -28,12 +29,7 @@ DATA = "synthetic:users=80,items=40,ratings=1200,seed=3"
 def fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Fits are made by tests.made_teacher, which says so in this file."""
     path = tmp_path / "fits.txt"
-    path.touch()
-    monkeypatch.setenv("USHER_TEST_FITS", str(path))
-    monkeypatch.setattr("training.teacher_fit.SCRIPT", "tests.made_teacher")
-    monkeypatch.setattr(
-        "training.teacher_fit.peer_python", lambda name, environments: Path(sys.executable)
-    )
+    take_the_place(path, monkeypatch)
     return path
 
 
@@ -99,9 +95,9 @@ def test_no_fit_goes_on_behind_an_error(
 
 def test_a_teacher_that_fails_is_told_in_one_sentence(tmp_path: Path, fits: Path) -> None:
     request = request_of(tmp_path / "run", rank=3)
-    with pytest.raises(TrainingError, match="could not be fitted: RuntimeError: an odd rank$"):  # noqa: SIM117
-        with Faculty(request) as faculty:
-            faculty.teacher("choose")
+    with Faculty(request) as faculty, pytest.raises(TrainingError) as told:
+        faculty.teacher("choose")
+    assert str(told.value) == "The teacher could not be fitted: RuntimeError: an odd rank"
     assert not any(alive(pid) for pid in begun(fits))
     assert not list((tmp_path / "run").iterdir())
 

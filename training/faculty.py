@@ -32,6 +32,7 @@ class Faculty:
         self.request = request
         self._fits: dict[Step, TeacherFit] = {}
         self._teachers: dict[Step, Teacher] = {}
+        self._tutors: dict[str, Tutor | None] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -72,9 +73,15 @@ class Faculty:
         return self._teachers[step]
 
     def tutor(self, step: Step, configuration: Configuration) -> Tutor | None:
-        """What a network of this configuration is taught in a step."""
-        teacher = self.teacher(step)
-        return tutor_of(self.request.ratings, self.rows(step), configuration, teacher)
+        """What a network of this configuration is taught in a step; shared by those alike."""
+        taught = configuration.training
+        key = repr((step, taught.teacher, taught.ranking_teacher))
+        if key not in self._tutors:
+            teacher = self.teacher(step)
+            self._tutors[key] = tutor_of(
+                self.request.ratings, self.rows(step), configuration, teacher
+            )
+        return self._tutors[key]
 
     def _begin(self, step: Step) -> None:
         """Start a fit, unless it has started or an earlier run has finished it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from models.networks.collapse import collapsed
 from training.faculty import Faculty, Step
 from training.finished import keep_finished, take_up
 from training.request import Request
@@ -59,7 +60,8 @@ class NetworkEstimator:
         if not path.exists():
             return None
         rows = self.faculty.rows(step)
-        return take_up(path, build_network(request.ratings, rows, request.configuration))
+        untrained = build_network(request.ratings, rows, request.configuration)
+        return take_up(path, collapsed(untrained))
 
     def _finished(self, step: Step, fitted: Fitted) -> Fitted | None:
         if fitted.interrupted:

@@ -59,8 +59,8 @@ class TeacherFit:
 
         Raises TrainingError in one sentence if it failed.
         """
-        # With a timeout it sleeps and looks; without, a library we load (its handlers restart system
-        # calls) would make it deaf to Ctrl-C.
+        # With a timeout it sleeps and looks; without, it would be deaf to Ctrl-C, since a library
+        # we load has system calls restarted after a signal.
         if self._process.wait(timeout=A_YEAR_S):
             said = last_line((self._folder / COMPLAINTS).read_text(errors="replace"))
             raise TrainingError(f"The teacher could not be fitted: {said}")
