@@ -183,6 +183,7 @@ def test_a_new_run_in_an_old_folder_trains_everything_again(tmp_path: Path) -> N
         ("[{name: a, network: {n_factors: 0}}]", "the member a: network.n_factors"),
         ("[{name: a, training: {epochs: 3}}]", "the member a: training.epochs"),
         ("[{name: a, training: {teacher: {rank: 8}}}]", "the member a asks for a teacher"),
+        ("[{name: a, training: {time_effects: {}}}]", "the member a has time_effects of its own"),
         ("[{name: a, ridge: {implicit_ridge: 2}}]", "the member a is a network"),
         ("[{name: a}, {name: b, kind: ridge-fold-in, seed_offset: 1}]", "b is closed-form"),
     ],

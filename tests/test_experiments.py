@@ -25,7 +25,6 @@ from training.experiments.listing import Listed, differing, listed_runs, ranked
 from training.experiments.recording import recorded
 from training.experiments.store import FOLDER, open_store
 from training.experiments.table import differences_table, runs_table
-from training.run import MODEL
 from training.sources import SourceSettings
 
 STATE = Path(".usher")
@@ -75,8 +74,9 @@ def test_a_run_is_recorded_with_all_that_its_report_says(tmp_path: Path) -> None
     assert run.data.params["network.hidden_dims"] == "[16]"
     assert run.data.params["training.kl.weight"] == "0.01"
     for fold, scores in (
-        ("validation", report.validation.of(MODEL)), ("test", report.tests[0].of(MODEL)),
-    ):  # fmt: skip
+        ("validation", report.validation.of("hybrid-vae")),
+        ("test", report.tests[0].of("hybrid-vae")),
+    ):
         for figure, measured in scores.metrics.items():
             assert run.data.metrics[f"{fold}.{figure.replace('@', '_at_')}"] == measured
     assert run.data.metrics["seconds.total"] == pytest.approx(sum(report.seconds.values()))

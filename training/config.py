@@ -203,9 +203,10 @@ class Configuration(Section):
 
     def _check_member(self, member: Member) -> None:
         try:
-            own, shared = self.of_member(member).training.teacher, self.training.teacher
+            training = self.of_member(member).training
         except ValidationError as error:
             raise ValueError(f"the member {member.name}: {_first_problem(error)}") from None
+        own, shared = training.teacher, self.training.teacher
         if member.kind == "ridge-fold-in" and shared is None:
             raise ValueError(f"the member {member.name} needs training.teacher's item factors")
         taught = {"weight", "pairs_per_user"}
@@ -215,6 +216,11 @@ class Configuration(Section):
             raise ValueError(
                 f"the member {member.name} asks for a teacher of its own: all share "
                 "training.teacher, whose weight and pairs_per_user alone may differ"
+            )
+        if own and training.time_effects != self.training.time_effects:
+            raise ValueError(
+                f"the member {member.name} has time_effects of its own, and the teacher that all "
+                "share was told of others"
             )
 
 
