@@ -14,6 +14,7 @@ from tests.tiny import tiny_ratings
 from training.__main__ import main
 from training.ablation import BASE, Ablation, Trial, ablate, ablation_table
 from training.config import Configuration, load_configuration
+from training.errors import ConfigurationError
 from training.split import split_ratings
 
 SMALL = [
@@ -86,3 +87,12 @@ def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert "network.dropout=0.1" in out
     assert "validation rows" in out
+
+
+def test_an_ensemble_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    said: list[str] = []
+    ablation = ablation_in(tmp_path, said)
+    several = small("ensemble=[{name: one}, {name: two, seed_offset: 1}]")
+    with pytest.raises(ConfigurationError, match="more is an ensemble"):
+        ablate(replace(ablation, variants={**ablation.variants, "more": several}))
+    assert said == []

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.made_teacher import take_the_place
 from training.__main__ import main
 from training.accuracy.bench import Bench
 from training.accuracy.blend import measure_blend
@@ -31,6 +32,7 @@ from training.accuracy.search import Search, search
 from training.accuracy.table import accuracy_table, medians
 from training.blending import fit_blend
 from training.config import Configuration, load_configuration
+from training.ensemble_report import Price
 from training.errors import ConfigurationError, DataError, TrainingError
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
@@ -339,6 +341,39 @@ def test_a_network_is_trained_by_its_configuration_and_kept_for_the_blend(
     error = kept.tests[0].astype(float) - ratings.values[test][order]
     assert row.rmse == pytest.approx(math.sqrt(np.mean(error**2)), abs=1e-5)
     assert len(kept.validation) == len(split.validation.hidden)
+
+
+def test_an_ensemble_is_measured_and_kept_for_the_blend(
+    tmp_path: Path, ratings: Ratings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_small(name: str, overrides: list[str]) -> Configuration:
+        small = [
+            "network.n_factors=8", "network.hidden_dims=[16]", "network.latent_dim=4",
+            "network.upper_latent_dim=0", "network.shallow.rank=4", "training.max_epochs=2",
+            "training.teacher.rank=4",
+        ]  # fmt: skip
+        return load_configuration(name, [*overrides, *small])
+
+    monkeypatch.setattr("training.accuracy.networks.load_configuration", load_small)
+    price = Price(weight_bytes=1, milliseconds=1.0)
+    monkeypatch.setattr("training.ensemble_estimator.price_of", lambda *arguments: price)
+    take_the_place(tmp_path / "fits.txt", monkeypatch)
+    cell = cell_of("ensemble")
+    job, told = job_of(tmp_path, cell)
+    assert measure(job) == [], told.lines
+    (row,) = job.record.read().rows
+    assert row.served
+    assert row.epoch is None
+    ensemble = job.record.read().runs[cell.name].choices["ensemble"]
+    assert len(ensemble["members"]) == len(load_configuration("ensemble").ensemble or ())
+    (kept_in,) = (job.state / "accuracy").iterdir()
+    kept = read_kept(kept_in)
+    assert kept is not None
+    split = split_ratings(ratings, "random", 42)
+    assert len(kept.validation) == len(split.validation.hidden)
+    hidden = ratings.histories(split.tests[0].hidden)
+    error = kept.tests[0].astype(float) - hidden.ratings
+    assert row.rmse == pytest.approx(math.sqrt(np.mean(error**2)), abs=1e-5)
 
 
 def test_what_cannot_be_measured_is_one_line_and_the_rest_goes_on(

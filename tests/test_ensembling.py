@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from models.bundle import open_bundle
+from models.networks.ensemble import Ensemble
 from service.engine import Engine, RankJob, RateJob
 from service.filters import Filters
 from service.schemas import Selection
@@ -42,6 +43,13 @@ CONFIGURATION = {
         {"name": "ridge", "kind": "ridge-fold-in", "ridge": {"implicit_ridge": 2.0}},
     ],
 }  # fmt: skip
+
+
+# Long enough for a signal to meet the second member at work.
+LONG = (
+    "ensemble=[{name: one}, {name: two, training: {max_epochs: 60, patience: 60, teacher: null}},"
+    " {name: ridge, kind: ridge-fold-in}]"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -133,8 +141,34 @@ def test_the_chosen_ensemble_said_what_is_kept_for_the_blend(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("unpriced")
+def test_members_are_refitted_and_their_weights_stay() -> None:
+    request = request_of("run")
+    outcome = carried_out(request)
+    ratings, split = request.ratings, request.split
+    final = outcome.fitted.network
+    assert isinstance(final, Ensemble)
+    one, two, ridge = final.members
+    for name, network in (("one", one), ("two", two)):
+        chosen, refitted = (
+            torch.load(f"run/{name}/{file}", weights_only=True)["network"]
+            for file in ("chosen.pt", "refitted.pt")
+        )
+        assert not torch.equal(chosen["item_embedding"], refitted["item_embedding"])
+        torch.testing.assert_close(network.state_dict(), refitted)
+    assert float(ridge.get_buffer("mean")) == pytest.approx(
+        ratings.values[split.refit].mean(), abs=1e-5
+    )
+
+    assert outcome.report.ensemble is not None
+    weights = [(m.rating_weight, m.preference_weight) for m in outcome.report.ensemble.members]
+    assert list(zip(final.shares.rating, final.shares.preference, strict=True)) == weights
+    hidden = ratings.histories(split.validation.hidden)
+    assert final.shares.centre == pytest.approx(hidden.ratings.mean(), abs=1e-6)
+
+
+@pytest.mark.usefixtures("unpriced")
 def test_a_broken_run_is_taken_up_where_it_stopped(tmp_path: Path, fits: Path) -> None:
-    whole = carried_out(request_of("whole"))
+    whole = carried_out(request_of("whole", LONG))
 
     best, patience = Path("broken/two/best.ckpt"), threading.Event()
 
@@ -143,7 +177,7 @@ def test_a_broken_run_is_taken_up_where_it_stopped(tmp_path: Path, fits: Path) -
             patience.wait(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
-    request = request_of("broken")
+    request = request_of("broken", LONG)
     threading.Thread(target=interrupt_the_second_member, daemon=True).start()
     assert run(request) is None
     finished = Path("broken/one/chosen.pt")
@@ -151,17 +185,19 @@ def test_a_broken_run_is_taken_up_where_it_stopped(tmp_path: Path, fits: Path) -
     assert not Path("broken/two/chosen.pt").exists()
     before, teachers = finished.stat().st_mtime_ns, fits.read_text().count("began")
 
-    resumed = carried_out(request_of("broken", resume=True))
+    resumed = carried_out(request_of("broken", LONG, resume=True))
     assert finished.stat().st_mtime_ns == before
     again = fits.read_text().count("began") - teachers
     assert again <= 1  # that of the refit, if it had not been collected
-    for mine, expected in zip(
-        resumed.fitted.network.state_dict().items(),  # type: ignore[attr-defined]
-        whole.fitted.network.state_dict().items(),  # type: ignore[attr-defined]
-        strict=True,
-    ):
-        assert mine[0] == expected[0]
-        torch.testing.assert_close(mine[1], expected[1], rtol=1e-4, atol=1e-5)
+    first, expected = (
+        torch.load(f"{folder}/one/refitted.pt", weights_only=True)["network"]
+        for folder in ("broken", "whole")
+    )
+    torch.testing.assert_close(first, expected)
+    mine, theirs = resumed.report.ensemble, whole.report.ensemble
+    assert mine is not None
+    assert theirs is not None
+    assert mine.members[0].rmse == pytest.approx(theirs.members[0].rmse, rel=1e-6)
 
 
 @pytest.mark.usefixtures("unpriced")

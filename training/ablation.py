@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
 from training.config import Configuration
+from training.errors import ConfigurationError
 from training.evaluate import evaluate
 from training.network_predictor import NetworkPredictor
 from training.publish import code_version
@@ -67,8 +68,15 @@ class Ablation:
 def ablate(ablation: Ablation) -> list[Trial]:
     """Carry out the trials that are not written down yet, and return all, base first.
 
-    Raises TrainingError subclasses, such as TrainingDiverged; KeyboardInterrupt between trials.
+    Raises TrainingError subclasses, such as TrainingDiverged, and ConfigurationError for an
+    ensemble; KeyboardInterrupt between trials.
     """
+    for name, variant in ablation.variants.items():
+        if variant.ensemble:
+            raise ConfigurationError(
+                f"A trial fits one network and {name} is an ensemble; try its members one by one, "
+                "with --set ensemble=null."
+            )
     return list(_trials(ablation))
 
 

@@ -22,12 +22,14 @@ APART = frozenset(
     {
         "models.bundle",
         "training.config",
+        "training.ensemble_report",
         "training.errors",
         "training.export",
         "training.publish",
         "training.reliability",
         "training.report",
         "training.scores",
+        "training.serving_price",
         "training.sources",
     }
 )
