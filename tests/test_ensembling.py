@@ -109,7 +109,7 @@ def test_a_trained_ensemble_is_served_as_torch_computes_it(
     ratings = load_ratings(DATA, SourceSettings(download=False))
     histories = ratings.histories()
     low, high = ratings.scale.minimum, ratings.scale.maximum
-    torch_says = NetworkPredictor("torch", outcome.fitted.network, (low, high))
+    torch_says = NetworkPredictor("torch", outcome.network, (low, high))
     engine, items = Engine(bundle), np.arange(len(ratings.catalog))
     everything = Filters(bundle.catalog).of(Selection())
     for user in (0, 7, 50):
@@ -145,7 +145,7 @@ def test_members_are_refitted_and_their_weights_stay() -> None:
     request = request_of("run")
     outcome = carried_out(request)
     ratings, split = request.ratings, request.split
-    final = outcome.fitted.network
+    final = outcome.network
     assert isinstance(final, Ensemble)
     one, two, ridge = final.members
     for name, network in (("one", one), ("two", two)):

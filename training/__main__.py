@@ -73,7 +73,7 @@ def train(options: argparse.Namespace, console: Console) -> int:
         console.status("Exporting and checking the graphs"),
     ):
         bundle = publish(
-            outcome.fitted.network,
+            outcome.network,
             request.ratings,
             request.split,
             request.configuration,

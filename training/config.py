@@ -31,6 +31,9 @@ class Evaluation(Section):
     """Ratings at or above this are liked: targets of ranking and of the preference head."""
     coverage: float = Field(0.8, gt=0, lt=1)
     """Share of ratings the reported interval should contain."""
+    spread: Literal["learned", "regressed"] = "learned"
+    """What an interval's width follows: the spread as the network learned it, or as regressed on
+    validation rows, so that intervals suit users of any history and items of any popularity."""
 
 
 class KullbackLeibler(Section):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.histories import Histories
 from models.networks.graphs import FoldInNetwork, Rater
 from training.predictor import GAUSSIAN_80, Interval
 
+# Of users, rows_T and items_T: what a network says of each pair, [T, ...] each.
+Asking = Callable[[Any, Tensor, Tensor], tuple[Tensor, ...]]
 USERS_PER_PASS = 128  # the ratings of more, in factors, would not stay in a cache
 
 
@@ -37,24 +41,33 @@ class RaterPredictor:
         """Predicted ratings, clipped to the scale: float32 [T]."""
         return self.rate_with_spread(histories, rows, items)[0]
 
-    @torch.inference_mode()
     def rate_with_spread(
         self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Predicted ratings and their spreads, float32 [T] each; rows in any order."""
-        ratings = np.empty(len(rows), np.float32)
-        spreads = np.empty(len(rows), np.float32)
+        if not len(rows):
+            return np.empty(0, np.float32), np.empty(0, np.float32)
+        ratings, spreads = self.answer(histories, rows, items, self.network.rate)
+        return ratings.clip(*self.scale), spreads
+
+    @torch.inference_mode()
+    def answer(
+        self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64], ask: Asking
+    ) -> list[NDArray[np.float32]]:
+        """What `ask` says of each pair, float32 [T, ...] each; T > 0 rows in any order."""
+        answers: list[NDArray[np.float32]] = []
         for start in range(0, len(histories), USERS_PER_PASS):
             end = min(start + USERS_PER_PASS, len(histories))
             wanted = np.flatnonzero((rows >= start) & (rows < end))
             if len(wanted):
                 users = self._users(histories.take(np.arange(start, end)))
-                rated, spread = self.network.rate(
+                told = ask(
                     users, torch.from_numpy(rows[wanted] - start), torch.from_numpy(items[wanted])
                 )
-                ratings[wanted] = rated.clamp(*self.scale).numpy()
-                spreads[wanted] = spread.numpy()
-        return ratings, spreads
+                answers = answers or [np.empty((len(rows), *t.shape[1:]), np.float32) for t in told]
+                for answer, part in zip(answers, told, strict=True):
+                    answer[wanted] = part.numpy()
+        return answers
 
     def score(self, histories: Histories) -> NDArray[np.float32] | None:
         """None: it only rates."""

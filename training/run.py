@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.networks.graphs import FoldInNetwork
 from training.baselines.reported import fit_reported
-from training.calibration import Calibrated, calibrated
+from training.calibration import Calibrated
 from training.ensemble_estimator import EnsembleEstimator
 from training.ensemble_report import EnsembleReport
 from training.estimator import ServedEstimator, ServedModel
 from training.evaluate import evaluate_all
 from training.faculty import Faculty
+from training.intervals import FittedIntervals, fit_intervals
 from training.network_estimator import NetworkEstimator
 from training.network_predictor import NetworkPredictor
-from training.predictor import GAUSSIAN_80, Interval, Predictor
+from training.predictor import Interval, Predictor
 from training.publish import Figures, code_version, data_record
 from training.reliability import Reliability, measure_reliability
 from training.report import RunReport
@@ -38,7 +40,8 @@ RATINGLESS_PROTOCOLS = frozenset({"users-liked"})
 class Outcome:
     """The network to serve, how wide its intervals are, and the report."""
 
-    fitted: ServedModel
+    name: str
+    network: FoldInNetwork
     interval: Interval
     report: RunReport
     on_validation: NDArray[np.float32]
@@ -48,7 +51,7 @@ class Outcome:
     def figures(self) -> Figures:
         """Held-out metrics of the first test fold, for the manifest."""
         scores = {s.predictor: s.metrics for s in self.report.tests[0].scores}
-        return Figures(metrics=scores.pop(self.fitted.name), baselines=scores)
+        return Figures(metrics=scores.pop(self.name), baselines=scores)
 
 
 @dataclass
@@ -80,21 +83,23 @@ def run(request: Request) -> Outcome | None:
     with watch.stage("baselines"):
         baselines = _baselines(request)
     with watch.stage("evaluate"):
-        predictor = _predictor(fits.final, request, fits.intervals.served)
+        predictor = _predictor(fits.chosen.name, fits.network, request, fits.intervals)
         tests = [_compare([predictor, *baselines], request, fold) for fold in request.split.tests]
-        reliability = _judge(predictor, request, fits.intervals)
+        reliability = _judge(predictor, request, fits.intervals.reach)
     report = _report(request, code, fits, tests, reliability, watch.seconds)
-    return Outcome(fits.final, fits.intervals.served, report, fits.on_validation)
+    intervals = fits.intervals
+    return Outcome(
+        predictor.name, fits.network, intervals.reach.served, report, intervals.on_validation
+    )
 
 
 @dataclass(frozen=True)
 class _Fits:
-    """The model as chosen and as refitted, and what validation said of the chosen one."""
+    """The model as chosen, the refitted network, and what validation said of the chosen one."""
 
     chosen: ServedModel
-    final: ServedModel
-    on_validation: NDArray[np.float32]
-    intervals: Calibrated
+    network: FoldInNetwork
+    intervals: FittedIntervals
     validation: Comparison
     ensemble: EnsembleReport | None
 
@@ -114,30 +119,21 @@ def _fit(
         chosen = estimator.choose()
     if chosen is None:
         return None
-    on_validation, intervals = calibrate(chosen, request)
-    predictor = _predictor(chosen, request, intervals.served)
-    validation = _compare([predictor], request, request.split.validation)
+    ratings, split = request.ratings, request.split
+    intervals = fit_intervals(
+        chosen.network, ratings, split.fit, split.validation, request.configuration.evaluation
+    )
+    judged = intervals.around(chosen.network, ratings, split.fit)
+    predictor = _predictor(chosen.name, judged, request, intervals)
+    validation = _compare([predictor], request, split.validation)
     with watch.stage("refit"):
         final = estimator.refit(chosen)
     if final is None:
         return None
     with watch.stage("price"):
         ensemble = estimator.report(final)
-    return _Fits(chosen, final, on_validation, intervals, validation, ensemble)
-
-
-def calibrate(chosen: ServedModel, request: Request) -> tuple[NDArray[np.float32], Calibrated]:
-    """Ratings of the validation rows, float32 [T] by user, then item, and intervals from them.
-
-    How far intervals of the configured and of other coverages reach.
-    """
-    ratings, fold = request.ratings, request.split.validation
-    visible, hidden = ratings.histories(fold.visible), ratings.histories(fold.hidden)
-    predicted, spread = _predictor(chosen, request, GAUSSIAN_80).rate_with_spread(
-        visible, hidden.rows, hidden.items
-    )
-    coverage = request.configuration.evaluation.coverage
-    return predicted, calibrated(hidden.ratings, predicted, spread, coverage)
+    served = intervals.around(final.network, ratings, split.refit if request.refits else split.fit)
+    return _Fits(chosen, served, intervals, validation, ensemble)
 
 
 def _baselines(request: Request) -> list[Predictor]:
@@ -161,9 +157,11 @@ def _judge(
     ]
 
 
-def _predictor(fitted: ServedModel, request: Request, interval: Interval) -> NetworkPredictor:
+def _predictor(
+    name: str, network: FoldInNetwork, request: Request, intervals: FittedIntervals
+) -> NetworkPredictor:
     scale = request.ratings.scale
-    return NetworkPredictor(fitted.name, fitted.network, (scale.minimum, scale.maximum), interval)
+    return NetworkPredictor(name, network, (scale.minimum, scale.maximum), intervals.reach.served)
 
 
 def _compare(predictors: list[Predictor], request: Request, fold: Fold) -> Comparison:

@@ -63,7 +63,7 @@ def measure_network(bench: Bench) -> Measured:
 
 def _keep(bench: Bench, outcome: Outcome, folder: Path, seconds: float) -> None:
     """Keep what the chosen model says of the validation rows and the refitted one of the tests."""
-    scale, fitted = bench.ratings.scale, outcome.fitted
-    final = NetworkPredictor(fitted.name, fitted.network, (scale.minimum, scale.maximum))
+    scale = bench.ratings.scale
+    final = NetworkPredictor(outcome.name, outcome.network, (scale.minimum, scale.maximum))
     tests = tuple(bench.ratings_of(final, fold) for fold in bench.split.tests)
     keep(folder, Kept(outcome.on_validation, tests, seconds))
