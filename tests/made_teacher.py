@@ -23,9 +23,9 @@ def take_the_place(fits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fits in this process be made by this module, which says so in the file `fits`."""
     fits.touch()
     monkeypatch.setenv("USHER_TEST_FITS", str(fits))
-    monkeypatch.setattr("training.teacher_fit.SCRIPT", "tests.made_teacher")
+    monkeypatch.setattr("training.teachers.teacher_fit.SCRIPT", "tests.made_teacher")
     monkeypatch.setattr(
-        "training.teacher_fit.peer_python", lambda name, environments: Path(sys.executable)
+        "training.teachers.teacher_fit.peer_python", lambda name, environments: Path(sys.executable)
     )
 
 

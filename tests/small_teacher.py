@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from training.baselines import fit_bias
 from training.ratings import Ratings
-from training.teacher import Teacher
+from training.teachers.teacher import Teacher
 
 
 def svd_teacher(ratings: Ratings, rows: NDArray[np.int64], rank: int) -> Teacher:

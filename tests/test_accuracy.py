@@ -30,9 +30,9 @@ from training.accuracy.record import Record, Row, Run
 from training.accuracy.revision import revision
 from training.accuracy.search import Search, search
 from training.accuracy.table import accuracy_table, medians
-from training.blending import fit_blend
 from training.config import Configuration, load_configuration
-from training.ensemble_report import Price
+from training.ensembles.blending import fit_blend
+from training.ensembles.ensemble_report import Price
 from training.errors import ConfigurationError, DataError, TrainingError
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
@@ -356,7 +356,7 @@ def test_an_ensemble_is_measured_and_kept_for_the_blend(
 
     monkeypatch.setattr("training.accuracy.networks.load_configuration", load_small)
     price = Price(weight_bytes=1, milliseconds=1.0)
-    monkeypatch.setattr("training.ensemble_estimator.price_of", lambda *arguments: price)
+    monkeypatch.setattr("training.ensembles.ensemble_estimator.price_of", lambda *arguments: price)
     take_the_place(tmp_path / "fits.txt", monkeypatch)
     cell = cell_of("ensemble")
     job, told = job_of(tmp_path, cell)

@@ -14,14 +14,14 @@ from models.networks.architecture import Architecture
 from models.networks.hybrid_vae import HybridVAE
 from models.networks.loss import Hidden, Lessons, LossParts
 from tests.small_ratings import random_ratings
-from training.adversarial import PERTURBED, adversarial_loss, perturbed
-from training.batches import Batch, DenoisingBatches
 from training.config import Adversarial, load_configuration
-from training.learner import Learner
+from training.fitting.adversarial import PERTURBED, adversarial_loss, perturbed
+from training.fitting.batches import Batch, DenoisingBatches
+from training.fitting.learner import Learner
+from training.fitting.trainer import Fitted, choose
+from training.fitting.watch import Watch
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings
-from training.trainer import Fitted, choose
-from training.watch import Watch
 
 ITEMS, SEED = 7, 5
 

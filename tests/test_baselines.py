@@ -31,7 +31,7 @@ from training.baselines import (
 )
 from training.baselines.ease import MAX_ITEMS
 from training.errors import ConfigurationError, ProtocolError
-from training.evaluate import Predictor, Transductive, evaluate
+from training.evaluation.evaluate import Predictor, Transductive, evaluate
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings

@@ -17,13 +17,13 @@ from models.networks.hybrid_vae import HybridVAE
 from tests.small_ratings import random_ratings
 from training.config import Configuration, Optimisation, load_configuration
 from training.errors import ConfigurationError
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
+from training.evaluation.network_predictor import NetworkPredictor
 from training.export import export_graphs
-from training.network_predictor import NetworkPredictor
+from training.fitting.trainer import Fitted, build_network, choose, refit
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
 from training.split import Split, split_ratings
-from training.trainer import Fitted, build_network, choose, refit
 
 RATERS = RaterEncoding(width=4, sample=6)
 TECHNIQUES: dict[str, dict[str, object]] = {

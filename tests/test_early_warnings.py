@@ -15,11 +15,11 @@ from tests.test_trainer import small
 from training.__main__ import main
 from training.config import KullbackLeibler, LearningRate
 from training.errors import TrainingDiverged
-from training.learner import Learner
+from training.fitting.learner import Learner
+from training.fitting.trainer import Fitted, choose, refit
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
 from training.split import Split, split_ratings
-from training.trainer import Fitted, choose, refit
 
 Provoked = Callable[..., tuple[Fitted, list[str]]]
 CALM = LearningRate(initial=1e-3)

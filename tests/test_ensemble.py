@@ -18,7 +18,7 @@ from models.networks.hybrid_vae import HybridVAE
 from models.networks.ridge_fold_in import RidgeFoldIn
 from tests.parity import check_exported, random_histories
 from tests.test_ridge_fold_in import weights_of
-from training.network_predictor import NetworkPredictor, RaterPredictor
+from training.evaluation.network_predictor import NetworkPredictor, RaterPredictor
 
 ITEMS = 30
 SCALE = RatingScale(minimum=1.0, maximum=5.0, step=1.0)

@@ -21,9 +21,9 @@ from service.schemas import Selection
 from tests.made_teacher import take_the_place
 from training.__main__ import main
 from training.config import load_configuration
-from training.ensemble_report import Price
+from training.ensembles.ensemble_report import Price
 from training.errors import ConfigurationError
-from training.network_predictor import NetworkPredictor
+from training.evaluation.network_predictor import NetworkPredictor
 from training.report import RunReport
 from training.request import Request
 from training.run import Outcome, run
@@ -65,7 +65,7 @@ def fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def unpriced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exporting every member to see what it costs takes longer than all the rest of a run."""
     price = Price(weight_bytes=1, milliseconds=1.0)
-    monkeypatch.setattr("training.ensemble_estimator.price_of", lambda *arguments: price)
+    monkeypatch.setattr("training.ensembles.ensemble_estimator.price_of", lambda *arguments: price)
 
 
 def request_of(folder: str, *overrides: str, resume: bool = False) -> Request:

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from models.histories import Histories
 from tests.small_ratings import halves, random_ratings, ratings_of
-from training import evaluate as evaluation
 from training.baselines import fit_bias, fit_mean, fit_popularity
-from training.evaluate import Comparison, Predictor, Scores, evaluate, evaluate_all
-from training.predictor import GAUSSIAN_80, Interval
+from training.evaluation import evaluate as evaluation
+from training.evaluation.evaluate import Comparison, Predictor, Scores, evaluate, evaluate_all
+from training.evaluation.predictor import GAUSSIAN_80, Interval
+from training.evaluation.scores import results_table
 from training.ratings import Ratings
-from training.scores import results_table
 from training.split import Fold
 
 LIKED_FROM = 4.0

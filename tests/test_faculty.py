@@ -16,10 +16,10 @@ from tests.made_teacher import take_the_place
 from tests.service_fixtures import await_condition
 from training.config import load_configuration
 from training.errors import TrainingError
-from training.faculty import Faculty
 from training.request import Request
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings
+from training.teachers.faculty import Faculty
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = "synthetic:users=80,items=40,ratings=1200,seed=3"
@@ -69,7 +69,7 @@ def test_each_step_has_one_teacher_fitted_to_its_rows(tmp_path: Path, fits: Path
 def test_both_are_fitted_at_once_where_there_are_two_cores(
     tmp_path: Path, fits: Path, monkeypatch: pytest.MonkeyPatch, cores: int
 ) -> None:
-    monkeypatch.setattr("training.faculty._cores", lambda: cores)
+    monkeypatch.setattr("training.teachers.faculty._cores", lambda: cores)
     monkeypatch.setenv("USHER_TEST_FIT_SECONDS", "2")
     with Faculty(request_of(tmp_path / "run")) as faculty:
         await_condition(lambda: len(begun(fits)) == cores, "the fits have begun")
@@ -81,7 +81,7 @@ def test_both_are_fitted_at_once_where_there_are_two_cores(
 def test_no_fit_goes_on_behind_an_error(
     tmp_path: Path, fits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.faculty._cores", lambda: 2)
+    monkeypatch.setattr("training.teachers.faculty._cores", lambda: 2)
     monkeypatch.setenv("USHER_TEST_FIT_SECONDS", "60")
     with (
         pytest.raises(RuntimeError, match="elsewhere"),
@@ -122,9 +122,10 @@ def test_a_resumed_run_takes_up_finished_teachers_and_a_new_one_does_not(
 
 def test_ctrl_c_ends_both_fits(tmp_path: Path, fits: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; import training.teacher_fit as t, training.faculty\n"
+        "import sys; from pathlib import Path\n"
+        "import training.teachers.teacher_fit as t, training.teachers.faculty\n"
         "t.SCRIPT = 'tests.made_teacher'; t.peer_python = lambda *a: Path(sys.executable)\n"
-        "training.faculty._cores = lambda: 2\n"
+        "training.teachers.faculty._cores = lambda: 2\n"
         "from training.__main__ import main\n"
         f"sys.exit(main(['evaluate', '--config', 'best', '--data', {DATA!r},\n"
         f"    '--set', 'training.teacher.rank=4', '--folder', {str(tmp_path / 'run')!r}]))"

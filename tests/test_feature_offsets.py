@@ -14,9 +14,9 @@ from models.networks.feature_offsets import FeatureOffset
 from models.networks.item_features import item_features
 from tests.small_ratings import blank_catalog, random_ratings
 from training.config import Configuration, Optimisation
-from training.network_predictor import NetworkPredictor
+from training.evaluation.network_predictor import NetworkPredictor
+from training.fitting.trainer import Fitted, build_network, refit
 from training.ratings import Ratings
-from training.trainer import Fitted, build_network, refit
 
 
 def test_features_are_genres_and_decades() -> None:

@@ -14,7 +14,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, ndcg_score
 
 from models.histories import Histories
 from tests.small_ratings import histories_of
-from training import metrics
+from training.evaluation import metrics
 
 STARS = st.floats(0.5, 5.0, width=32)
 COARSE_SCORES = st.sampled_from([-math.inf, -1.0, 0.0, 0.5, 2.0])

@@ -17,12 +17,12 @@ from models.networks.architecture import Architecture
 from models.networks.hybrid_vae import HybridVAE
 from models.networks.loss import Hidden, Lessons
 from tests.small_ratings import random_ratings
-from training.batches import Batch, DenoisingBatches
 from training.config import load_configuration
-from training.mixup import mix, mixed
+from training.fitting.batches import Batch, DenoisingBatches
+from training.fitting.mixup import mix, mixed
+from training.fitting.trainer import Fitted, choose
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings
-from training.trainer import Fitted, choose
 
 USERS, ITEMS, TIMES = 4, 12, 4000
 PARTNERS, SHARES = np.array([2, 0, 1, 3]), np.array([0.5, 0.2, 0.9, 0.3])

@@ -12,12 +12,12 @@ from models.histories import Histories
 from models.networks.architecture import Architecture
 from models.networks.hybrid_vae import HybridVAE, UserVectors
 from models.networks.sampled_softmax import Negatives, sampled_log_softmax
-from training.batches import DenoisingBatches
 from training.config import load_configuration
 from training.errors import ConfigurationError
-from training.learner import Learner
-from training.negatives import Proposal, expected_draws
-from training.watch import Watch
+from training.fitting.batches import DenoisingBatches
+from training.fitting.learner import Learner
+from training.fitting.negatives import Proposal, expected_draws
+from training.fitting.watch import Watch
 
 ITEMS, USERS = 300, 5
 

@@ -14,12 +14,12 @@ from torch import nn
 
 from models.histories import Histories
 from tests.small_ratings import halves, histories_of, random_ratings
-from training import metrics
 from training.baselines import PROVEN, SCALED, PairwiseSettings, PairwiseVAE
 from training.baselines.pairwise import PairwiseEpoch
 from training.baselines.pairwise_network import PairwiseNetwork
 from training.baselines.pairwise_training import fit_pairwise, refit_pairwise
 from training.errors import TrainingDiverged
+from training.evaluation import metrics
 from training.ratings import Ratings
 
 Halves = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -15,7 +15,7 @@ from models.histories import Histories
 from tests.small_ratings import halves, random_ratings
 from training.baselines import fit_bias, fit_popularity
 from training.errors import TrainingError
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
 from training.peers.asking import Answered, Fit, Peer, ask
 from training.peers.environment import ROOT, is_installed, last_line, run_peer
 from training.peers.exchange import (

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import training.learner
+import training.fitting.learner
 from models.histories import Histories
 from models.networks.architecture import Architecture, RaterEncoding
 from models.networks.hybrid_vae import HybridVAE
@@ -21,9 +21,9 @@ from models.networks.rater_encoding import RaterEncoder, encode_from_raters, lea
 from tests.small_ratings import random_ratings
 from training.baselines import fit_bias
 from training.config import Configuration, Optimisation
-from training.parametrizations import raters_of
+from training.fitting.parametrizations import raters_of
+from training.fitting.trainer import choose
 from training.split import split_ratings
-from training.trainer import choose
 
 USERS, ITEMS, WIDTH = 9, 5, 3
 
@@ -170,7 +170,7 @@ def test_encoding_items_and_leaving_the_pair_out_keep_a_network_from_memorising(
     """Eighteen raters an item: free factors learn them by heart, and so do pools with the pair."""
     free = fit(None, tmp_path / "free")
     honest = fit(RaterEncoding(), tmp_path / "honest")
-    monkeypatch.setattr(training.learner, "leaving_out", leaving_out_nobody)
+    monkeypatch.setattr(training.fitting.learner, "leaving_out", leaving_out_nobody)
     leaking = fit(RaterEncoding(), tmp_path / "leaking")
     gap = {name: held_out - train for name, (train, held_out) in
            {"free": free, "honest": honest, "leaking": leaking}.items()}  # fmt: skip

@@ -12,11 +12,11 @@ from rich.console import Console
 
 from models.histories import Histories
 from tests.small_ratings import halves, random_ratings, ratings_of
-from training.calibration import CURVE, Calibrated, calibrated
-from training.predictor import Interval
+from training.evaluation.calibration import CURVE, Calibrated, calibrated
+from training.evaluation.predictor import Interval
+from training.evaluation.reliability import Reliability, measure_reliability
+from training.evaluation.reliability_table import reliability_table
 from training.ratings import Ratings
-from training.reliability import Reliability, measure_reliability
-from training.reliability_table import reliability_table
 from training.split import Fold
 
 

@@ -12,11 +12,7 @@ from models.networks.ridge_fold_in import RidgeFoldIn, RidgeWeights
 from tests.small_ratings import random_ratings
 from tests.small_teacher import svd_teacher
 from training.baselines import fit_bias
-from training.errors import ConfigurationError
-from training.metrics import rmse
-from training.network_predictor import RaterPredictor
-from training.ratings import Ratings
-from training.ridge_fold_in import (
+from training.ensembles.ridge_fold_in import (
     NOISES,
     Noise,
     Prior,
@@ -24,8 +20,12 @@ from training.ridge_fold_in import (
     fit_prior,
     ridge_weights,
 )
+from training.errors import ConfigurationError
+from training.evaluation.metrics import rmse
+from training.evaluation.network_predictor import RaterPredictor
+from training.ratings import Ratings
 from training.split import Split, split_ratings
-from training.teacher import Teacher
+from training.teachers.teacher import Teacher
 
 ITEMS, FACTORS = 2500, 40
 SCALE = RatingScale(minimum=1.0, maximum=5.0, step=1.0)
@@ -230,6 +230,6 @@ def test_the_network_rates_unseen_ratings_better_than_biases_do(
 def test_too_many_items_are_refused_in_one_sentence(
     teacher: Teacher, ratings: Ratings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.ridge_fold_in.MAX_ITEMS", 59)
+    monkeypatch.setattr("training.ensembles.ridge_fold_in.MAX_ITEMS", 59)
     with pytest.raises(ConfigurationError, match="60; leave the member out"):
         fit_prior(teacher, ratings.histories(), 2.0)

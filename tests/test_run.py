@@ -190,9 +190,9 @@ def test_a_graph_that_answers_otherwise_is_not_published(
 ) -> None:
     import training.export as export
     from tests.tiny import tiny_ratings
-    from training.predictor import GAUSSIAN_80
+    from training.evaluation.predictor import GAUSSIAN_80
+    from training.fitting.trainer import build_network
     from training.publish import Figures, publish
-    from training.trainer import build_network
 
     ratings = tiny_ratings()
     split = split_ratings(ratings, "random", 42)

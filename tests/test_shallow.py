@@ -16,13 +16,13 @@ from tests.small_ratings import histories_of, random_ratings, ratings_of
 from training.baselines import fit_ease, fit_low_rank_ease
 from training.config import Configuration, Optimisation
 from training.errors import ConfigurationError
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
+from training.evaluation.network_predictor import NetworkPredictor
 from training.export import export_graphs
-from training.network_predictor import NetworkPredictor
+from training.fitting.sharpness import CANDIDATES
+from training.fitting.trainer import build_network, choose, refit
 from training.ratings import Ratings
-from training.sharpness import CANDIDATES
 from training.split import split_ratings
-from training.trainer import build_network, choose, refit
 
 USERS, ITEMS, LIKED_FROM, LAMBDA = 60, 25, 4.0, 10.0
 

@@ -20,7 +20,7 @@ from models.catalog import Catalog
 from tests.small_ratings import halves, random_ratings, ratings_of
 from training.config import Teaching
 from training.errors import ConfigurationError
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
 from training.peers.asking import Fit, Peer, ask
 from training.peers.environment import ROOT, is_installed, peer_python
 from training.peers.exchange import Question, Task, write_task
@@ -29,7 +29,7 @@ from training.peers.side_exchange import Group, SideInformation, read_side, writ
 from training.peers.side_information import Kind, side_information
 from training.ratings import Ratings, UserAttributes
 from training.split import Fold
-from training.teacher_fit import fit_teacher
+from training.teachers.teacher_fit import fit_teacher
 
 ENVIRONMENTS = ROOT / ".usher" / "peers"
 DAY = 86_400

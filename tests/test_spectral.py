@@ -14,8 +14,8 @@ from models.networks.hybrid_vae import HybridVAE
 from models.networks.spectral import linear_layers, normalise_spectrally
 from tests.small_ratings import random_ratings
 from training.config import Configuration, Optimisation
+from training.fitting.trainer import choose
 from training.split import split_ratings
-from training.trainer import choose
 
 
 def largest_singular_values(network: HybridVAE) -> list[float]:

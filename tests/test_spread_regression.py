@@ -23,8 +23,9 @@ from tests.tiny import tiny_ratings
 from training.__main__ import main
 from training.baselines import fit_bias
 from training.config import Configuration, Evaluation
+from training.evaluation.network_predictor import NetworkPredictor
+from training.fitting.trainer import build_network
 from training.intervals import fit_intervals
-from training.network_predictor import NetworkPredictor
 from training.ratings import Ratings
 from training.split import Fold, Split, split_ratings
 from training.spread_regression import (
@@ -35,7 +36,6 @@ from training.spread_regression import (
     item_facts,
     with_spread,
 )
-from training.trainer import build_network
 
 REGRESSED = Evaluation(spread="regressed")
 

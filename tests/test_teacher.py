@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from models.networks.architecture import Architecture
 from models.networks.loss import preference_lesson
 from training.baselines import fit_bias, fit_ease
-from training.batches import DenoisingBatches
 from training.config import Configuration, Optimisation, Teaching
 from training.errors import TrainingError
+from training.fitting.batches import DenoisingBatches
+from training.fitting.trainer import choose
 from training.peers.environment import is_installed
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings
-from training.teacher import RankingLessons, RatingLessons, Teacher, Tutor
-from training.teacher_fit import fit_teacher
-from training.trainer import choose
+from training.teachers.teacher import RankingLessons, RatingLessons, Teacher, Tutor
+from training.teachers.teacher_fit import fit_teacher
 
 ENVIRONMENTS = Path(".usher/peers")
 DATA = "synthetic:users=200,items=80,ratings=5000,seed=3"
@@ -105,7 +105,7 @@ def test_a_student_comes_closer_to_its_teacher(ratings: Ratings, tmp_path: Path)
     tutor = Tutor(RatingLessons.of(teacher, ratings.histories(split.fit), 20))
 
     def distance(teaching: Teaching | None, folder: str) -> float:
-        from training.network_predictor import NetworkPredictor
+        from training.evaluation.network_predictor import NetworkPredictor
 
         configuration = Configuration(
             name="student",

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from tests.small_ratings import random_ratings, ratings_of
 from training.baselines.bias import ITEM_RIDGE, USER_RIDGE, fit_bias
 from training.baselines.rows import fitted_rows
-from training.batches import DenoisingBatches
 from training.config import TimeEffects, load_configuration
 from training.errors import ConfigurationError
+from training.fitting.batches import DenoisingBatches
+from training.fitting.time_effects import DAY_S, Effect, effects_of, fit_in_turn, ratings_as_of
+from training.fitting.trainer import build_network, choose
 from training.ratings import Ratings
 from training.split import split_ratings
-from training.time_effects import DAY_S, Effect, effects_of, fit_in_turn, ratings_as_of
-from training.trainer import build_network, choose
 
 YEAR_S = 365 * DAY_S
 ALL = TimeEffects(periods=8, ridge=1.0)

@@ -15,18 +15,18 @@ import torch
 
 from models.histories import Histories
 from models.networks.architecture import Architecture
-from training.batches import DenoisingBatches, FoldBatches
-from training.calibration import interval_multiplier
 from training.config import Configuration, KullbackLeibler, load_configuration
 from training.errors import TrainingDiverged
-from training.evaluate import evaluate
-from training.network_predictor import NetworkPredictor
+from training.evaluation.calibration import interval_multiplier
+from training.evaluation.evaluate import evaluate
+from training.evaluation.network_predictor import NetworkPredictor
+from training.fitting.batches import DenoisingBatches, FoldBatches
+from training.fitting.schedules import kl_weight, warmup_factor
+from training.fitting.trainer import Fitted, build_network, choose, refit
+from training.fitting.watch import EpochRecord, Watch
 from training.ratings import Ratings
-from training.schedules import kl_weight, warmup_factor
 from training.sources import SourceSettings, load_ratings
 from training.split import Split, split_ratings
-from training.trainer import Fitted, build_network, choose, refit
-from training.watch import EpochRecord, Watch
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from models.histories import Histories
 from models.manifest import RatingScale
 from models.networks.graphs import Rater
 from tests.small_ratings import histories_of
-from training.blending import RIDGE, fit_preference_weights
-from training.metrics import liked
-from training.weighing import weigh
+from training.ensembles.blending import RIDGE, fit_preference_weights
+from training.ensembles.weighing import weigh
+from training.evaluation.metrics import liked
 
 USERS, ITEMS = 40, 25
 SCALE = RatingScale(minimum=1.0, maximum=5.0, step=1.0)

@@ -13,12 +13,12 @@ import torch
 from models.bundle import Bundle
 from models.networks.architecture import Architecture
 from training.config import Configuration
-from training.predictor import Interval
+from training.evaluation.predictor import Interval
+from training.fitting.trainer import build_network
 from training.publish import Figures, publish
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings
-from training.trainer import build_network
 
 
 def tiny_ratings(users: int = 60, items: int = 120, seed: int = 0) -> Ratings:

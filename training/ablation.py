@@ -20,14 +20,14 @@ from rich.table import Table
 
 from training.config import Configuration
 from training.errors import ConfigurationError
-from training.evaluate import evaluate
-from training.network_predictor import NetworkPredictor
+from training.evaluation.evaluate import evaluate
+from training.evaluation.network_predictor import NetworkPredictor
+from training.fitting.trainer import choose
 from training.publish import code_version
 from training.ratings import Ratings
 from training.split import Split
-from training.teacher import Tutor
-from training.teaching import engage_tutor
-from training.trainer import choose
+from training.teachers.teacher import Tutor
+from training.teachers.teaching import engage_tutor
 
 BASE = "as it is"
 COMPARED = {"rmse": False, "ndcg@100": True}

@@ -15,8 +15,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from models.networks.architecture import Architecture
+from training.ensembles.member import Member, overridden
 from training.errors import ConfigurationError
-from training.member import Member, overridden
 from training.section import Section
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.networks.graphs import FoldInNetwork
-from training.calibration import Calibrated, calibrated
 from training.config import Evaluation
-from training.network_predictor import NetworkPredictor
+from training.evaluation.calibration import Calibrated, calibrated
+from training.evaluation.network_predictor import NetworkPredictor
 from training.ratings import Ratings
 from training.split import Fold, Rows
 from training.spread_regression import Floats, regress_spread, with_spread

@@ -15,8 +15,8 @@ from models.bundle import Bundle, UserHistories, open_bundle, write_bundle
 from models.manifest import Calibration, DataRecord, Description, ProtocolRecord
 from models.networks.graphs import FoldInNetwork
 from training.config import Configuration
+from training.evaluation.predictor import Interval
 from training.export import export_graphs
-from training.predictor import Interval
 from training.ratings import Ratings
 from training.split import Split
 

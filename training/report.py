@@ -15,10 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.manifest import DataRecord
-from training.ensemble_report import EnsembleReport, members_table
-from training.reliability import Reliability
-from training.reliability_table import reliability_table
-from training.scores import Comparison, results_table
+from training.ensembles.ensemble_report import EnsembleReport, members_table
+from training.evaluation.reliability import Reliability
+from training.evaluation.reliability_table import reliability_table
+from training.evaluation.scores import Comparison, results_table
 
 
 class RunReport(BaseModel):

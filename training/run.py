@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 
 from models.networks.graphs import FoldInNetwork
 from training.baselines.reported import fit_reported
-from training.calibration import Calibrated
-from training.ensemble_estimator import EnsembleEstimator
-from training.ensemble_report import EnsembleReport
-from training.estimator import ServedEstimator, ServedModel
-from training.evaluate import evaluate_all
-from training.faculty import Faculty
+from training.ensembles.ensemble_estimator import EnsembleEstimator
+from training.ensembles.ensemble_report import EnsembleReport
+from training.evaluation.calibration import Calibrated
+from training.evaluation.evaluate import evaluate_all
+from training.evaluation.network_predictor import NetworkPredictor
+from training.evaluation.predictor import Interval, Predictor
+from training.evaluation.reliability import Reliability, measure_reliability
+from training.evaluation.scores import Comparison
+from training.fitting.estimator import ServedEstimator, ServedModel
+from training.fitting.network_estimator import NetworkEstimator
 from training.intervals import FittedIntervals, fit_intervals
-from training.network_estimator import NetworkEstimator
-from training.network_predictor import NetworkPredictor
-from training.predictor import Interval, Predictor
 from training.publish import Figures, code_version, data_record
-from training.reliability import Reliability, measure_reliability
 from training.report import RunReport
 from training.request import Request, claim_folder
-from training.scores import Comparison
 from training.split import Fold
+from training.teachers.faculty import Faculty
 
 RATINGLESS_PROTOCOLS = frozenset({"users-liked"})
 

@@ -25,7 +25,7 @@ from models.networks.conditional_spread import BIAS_RIDGE, ConditionalSpread, It
 from models.networks.graphs import FoldInNetwork
 from models.networks.likelihoods import LOG_SPREAD_RANGE
 from training.baselines import fit_bias
-from training.network_predictor import NetworkPredictor
+from training.evaluation.network_predictor import NetworkPredictor
 from training.ratings import Ratings
 from training.split import Fold, Rows
 

@@ -59,7 +59,7 @@ class UserVectors(NamedTuple):
 
 
 class HybridVAE(nn.Module):
-    """The network; `training.trainer` fits it and `models.networks.graphs` exports it."""
+    """The network; `training.fitting.trainer` fits it and `models.networks.graphs` exports it."""
 
     def __init__(
         self,

@@ -22,11 +22,11 @@ import torch
 
 from models.histories import Histories
 from models.networks.hybrid_vae import HybridVAE
-from training.batches import DenoisingBatches
 from training.config import load_configuration
-from training.learner import Learner
-from training.negatives import Proposal
-from training.watch import Watch
+from training.fitting.batches import DenoisingBatches
+from training.fitting.learner import Learner
+from training.fitting.negatives import Proposal
+from training.fitting.watch import Watch
 
 RATINGS_PER_USER = 165
 

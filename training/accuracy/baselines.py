@@ -16,7 +16,7 @@ from training.baselines import (
     fit_popularity,
     refit_pairwise,
 )
-from training.predictor import Predictor
+from training.evaluation.predictor import Predictor
 from training.split import Rows
 
 EASE_SEARCH = Search(

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.accuracy.plan import SPLIT_SEED, Cell
-from training.evaluate import Scores, Transductive, evaluate
-from training.predictor import Predictor
+from training.evaluation.evaluate import Scores, Transductive, evaluate
+from training.evaluation.predictor import Predictor
 from training.ratings import Ratings
 from training.report import RunReport
 from training.split import Fold, Split

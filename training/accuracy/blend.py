@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.histories import Histories
-from training import metrics
 from training.accuracy.bench import Bench, Measured
 from training.accuracy.kept import Kept, read_kept
 from training.accuracy.members import fitted_members
 from training.accuracy.plan import Cell
-from training.blending import Blend, fit_blend
+from training.ensembles.blending import Blend, fit_blend
 from training.errors import TrainingError
+from training.evaluation import metrics
 
 MEMBERS = ("myfm", "best", "ensemble")
 NEEDED = ("myfm", "best")

@@ -19,11 +19,11 @@ from training.accuracy.recipe import ROOT
 from training.accuracy.record import FIELDS, Record, Row, Run
 from training.accuracy.revision import revision
 from training.errors import TrainingError
+from training.evaluation.scores import Scores
 from training.experiments.entry import Finished, Started, describe, finished
 from training.experiments.recording import recorded
 from training.ratings import Ratings
 from training.report import write_report
-from training.scores import Scores
 from training.sources import SourceSettings, load_ratings
 from training.split import Split, split_ratings
 

@@ -31,7 +31,7 @@ from training.accuracy.peers import (
 )
 from training.accuracy.plan import Cell
 from training.accuracy.recipe import recipe
-from training.blending import RIDGE
+from training.ensembles.blending import RIDGE
 from training.errors import TrainingError
 
 

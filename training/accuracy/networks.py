@@ -11,7 +11,7 @@ from training.accuracy.bench import Bench, Measured
 from training.accuracy.kept import Kept, keep
 from training.accuracy.plan import HELD_OUT_USERS, SPLIT_SEED, Cell
 from training.config import Configuration, load_configuration
-from training.network_predictor import NetworkPredictor
+from training.evaluation.network_predictor import NetworkPredictor
 from training.request import Request
 from training.run import Outcome, run
 

@@ -22,19 +22,19 @@ APART = frozenset(
     {
         "models.bundle",
         "training.config",
-        "training.ensemble_report",
+        "training.ensembles.ensemble_report",
         "training.errors",
         "training.export",
         "training.publish",
-        "training.reliability",
+        "training.evaluation.reliability",
         "training.report",
-        "training.scores",
-        "training.serving_price",
+        "training.evaluation.scores",
+        "training.ensembles.serving_price",
         "training.sources",
     }
 )
 # Formulas and rows, which every figure depends on.
-COMMON = ("training.evaluate", "training.metrics", "training.split")
+COMMON = ("training.evaluation.evaluate", "training.evaluation.metrics", "training.split")
 
 
 def recipe(settings: dict[str, Any], modules: Sequence[str], root: Path = ROOT) -> str:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.accuracy.plan import MODELS, TABLE, Cell
 from training.errors import DataError
-from training.scores import FIGURES
+from training.evaluation.scores import FIGURES
 
 # The figures of an evaluation that a row keeps, and what it calls them.
 FIELDS = {name: "coverage80" if name == "coverage" else name for name in FIGURES}

@@ -9,7 +9,7 @@ from statistics import median
 from rich.table import Table
 
 from training.accuracy.record import FIELDS, Row
-from training.scores import FIGURES
+from training.evaluation.scores import FIGURES
 
 # The figures a row has, under its names for them, and whether more is better; None: neither is.
 SHOWN = {field: FIGURES[name] for name, field in FIELDS.items()}

@@ -22,14 +22,14 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from models.networks.loss import free_kl, kl_divergence
-from training import metrics
 from training.baselines.pairwise import PairwiseEpoch, PairwiseTables, PairwiseVAE
 from training.baselines.pairwise_network import PairwiseNetwork
 from training.baselines.pairwise_settings import PROVEN, PairwiseSettings
 from training.baselines.rows import FittedRows, fitted_rows
 from training.errors import TrainingDiverged
+from training.evaluation import metrics
+from training.fitting.schedules import kl_weight, warmup_factor
 from training.ratings import Ratings
-from training.schedules import kl_weight, warmup_factor
 
 OnEpoch = Callable[[PairwiseEpoch], None]
 Clock = Callable[[], float]

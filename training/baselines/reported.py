@@ -10,7 +10,7 @@ from training.baselines.mean import fit_mean
 from training.baselines.pairwise import PairwiseVAE
 from training.baselines.pairwise_training import fit_pairwise, refit_pairwise
 from training.baselines.popularity import fit_popularity
-from training.predictor import Predictor
+from training.evaluation.predictor import Predictor
 from training.ratings import Ratings
 from training.split import Split
 

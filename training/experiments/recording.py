@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from training.errors import TrainingDiverged
 from training.experiments.entry import Figures, Finished, Started, flattened
 from training.experiments.store import open_store, quietly
-from training.watch import EPOCHS
+from training.fitting.watch import EPOCHS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,7 +1,7 @@
 """How our process asks a peer: rows and folds in, predictors of the evaluation out.
 
-A peer's answers are scored by training.evaluate like everything else, so formulas and rows are the
-same for all. A peer that knows users by who they are is also fitted on what a fold shows of its
+A peer's answers are scored by training.evaluation like everything else, so formulas and rows are
+the same for all. A peer that knows users by who they are is also fitted on what a fold shows of its
 users; one that reads histories is not.
 
 Shapes: B users of a fold, T hidden pairs of a fold, I items.

@@ -24,7 +24,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from models.histories import Histories
-from training.evaluate import Asked, tally
+from training.evaluation.evaluate import Asked, tally
 from training.ratings import Ratings
 from training.section import Section
 from training.split import Fold, Rows

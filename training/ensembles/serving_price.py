@@ -13,7 +13,7 @@ import onnxruntime
 from models.histories import Histories
 from models.manifest import GraphSpec, RatingScale
 from models.networks.graphs import FoldInNetwork, RateGraph, Rater, RecommendGraph
-from training.ensemble_report import Price
+from training.ensembles.ensemble_report import Price
 from training.export import (
     WEIGHTS,
     rate_inputs,

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from models.networks.hybrid_vae import HybridVAE
-from training.trainer import Fitted
-from training.watch import EpochRecord
+from training.fitting.trainer import Fitted
+from training.fitting.watch import EpochRecord
 
 
 def keep_finished(fitted: Fitted, path: Path) -> None:

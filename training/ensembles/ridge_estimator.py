@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from models.networks.ridge_fold_in import RidgeFoldIn
-from training.faculty import Faculty, Step
-from training.member import RidgeSettings
+from training.ensembles.member import RidgeSettings
+from training.ensembles.ridge_fold_in import Noise, Prior, choose_noise, fit_prior, ridge_weights
+from training.fitting.watch import EpochRecord
 from training.request import Request
-from training.ridge_fold_in import Noise, Prior, choose_noise, fit_prior, ridge_weights
-from training.watch import EpochRecord
+from training.teachers.faculty import Faculty, Step
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FittedRidge:
 
 
 class RidgeEstimator:
-    """A `training.estimator.Estimator` on the teacher's item factors."""
+    """A `training.fitting.estimator.Estimator` on the teacher's item factors."""
 
     def __init__(self, request: Request, faculty: Faculty, settings: RidgeSettings) -> None:
         self.request = request

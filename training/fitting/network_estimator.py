@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.networks.collapse import collapsed
-from training.faculty import Faculty, Step
-from training.finished import keep_finished, take_up
+from training.fitting.finished import keep_finished, take_up
+from training.fitting.trainer import Fitted, build_network, choose, refit
 from training.request import Request
-from training.trainer import Fitted, build_network, choose, refit
+from training.teachers.faculty import Faculty, Step
 
 FINISHED: dict[Step, str] = {"choose": "chosen.pt", "refit": "refitted.pt"}
 
 
 class NetworkEstimator:
-    """A `training.estimator.ServedEstimator` in the request's folder."""
+    """A `training.fitting.estimator.ServedEstimator` in the request's folder."""
 
     def __init__(self, request: Request, faculty: Faculty) -> None:
         self.request = request

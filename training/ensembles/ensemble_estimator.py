@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from models.networks.ensemble import Ensemble, Shares
-from training.ensemble_report import EnsembleReport, MemberReport, Price
-from training.estimator import Estimator, FittedModel
-from training.faculty import Faculty
-from training.member import Member, RidgeSettings
-from training.network_estimator import NetworkEstimator
+from training.ensembles.ensemble_report import EnsembleReport, MemberReport, Price
+from training.ensembles.member import Member, RidgeSettings
+from training.ensembles.ridge_estimator import RidgeEstimator
+from training.ensembles.serving_price import price_of
+from training.ensembles.weighing import Added, weigh
+from training.fitting.estimator import Estimator, FittedModel
+from training.fitting.network_estimator import NetworkEstimator
+from training.fitting.watch import EpochRecord
 from training.request import Request
-from training.ridge_estimator import RidgeEstimator
-from training.serving_price import price_of
-from training.watch import EpochRecord
-from training.weighing import Added, weigh
+from training.teachers.faculty import Faculty
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class FittedEnsemble:
 
 
 class EnsembleEstimator:
-    """A `training.estimator.ServedEstimator` made of others."""
+    """A `training.fitting.estimator.ServedEstimator` made of others."""
 
     def __init__(self, request: Request, faculty: Faculty) -> None:
         self.request = request

@@ -24,20 +24,20 @@ from models.networks.collapse import collapsed
 from models.networks.hybrid_vae import HybridVAE
 from models.networks.item_features import item_features
 from training.baselines import fit_bias, fit_low_rank_ease
-from training.batches import Batch, DenoisingBatches, FoldBatches
-from training.callbacks import Averaging, Replay, Reseed, SaveLast
 from training.config import Configuration, Optimisation
 from training.errors import ConfigurationError
-from training.interrupts import graceful_interrupt
-from training.learner import Learner
-from training.negatives import Proposal
-from training.parametrizations import parametrize
+from training.fitting.batches import Batch, DenoisingBatches, FoldBatches
+from training.fitting.callbacks import Averaging, Replay, Reseed, SaveLast
+from training.fitting.interrupts import graceful_interrupt
+from training.fitting.learner import Learner
+from training.fitting.negatives import Proposal
+from training.fitting.parametrizations import parametrize
+from training.fitting.sharpness import choose_sharpness
+from training.fitting.time_effects import ratings_as_of
+from training.fitting.watch import EPOCHS, EpochRecord, Watch
 from training.ratings import Ratings
-from training.sharpness import choose_sharpness
 from training.split import Fold
-from training.teacher import Tutor
-from training.time_effects import ratings_as_of
-from training.watch import EPOCHS, EpochRecord, Watch
+from training.teachers.teacher import Tutor
 
 MOST_LEVELS = 20
 FOLD_USERS = 256

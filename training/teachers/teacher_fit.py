@@ -20,7 +20,7 @@ from training.peers.side_exchange import SideInformation, write_side
 from training.peers.side_information import Kind, side_information
 from training.ratings import Ratings
 from training.split import Rows
-from training.teacher import Teacher
+from training.teachers.teacher import Teacher
 
 ENVIRONMENT, SCRIPT = "myfm", "training.peers.myfm_factors"
 FACTORS, COMPLAINTS = "factors.npz", "stderr.txt"

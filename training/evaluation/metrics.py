@@ -4,7 +4,7 @@ Rating errors compare two arrays. Ranking measures start from the items each use
 first, and the items the user turned out to like; they give one value per user, NaN for a user
 with no targets, so that means and paired bootstrap intervals are made from the same numbers.
 Which rows are hidden, what is excluded and who is compared with whom is decided in
-training/evaluate.py.
+training/evaluation/evaluate.py.
 
 Shapes: B users, I items, K ranks, C columns of sums, R resamples.
 """

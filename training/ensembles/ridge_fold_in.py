@@ -26,8 +26,8 @@ from models.histories import Histories
 from models.networks.ridge_fold_in import SPREAD_PRIOR, RidgeWeights
 from training.baselines.ease import MAX_ITEMS
 from training.errors import ConfigurationError
-from training.metrics import Floats
-from training.teacher import Teacher
+from training.evaluation.metrics import Floats
+from training.teachers.teacher import Teacher
 
 LEAST_VARIANCE = 1e-6  # of a direction of the prior, as a share of the largest
 NOISES = (0.5, 0.7, 1.0, 1.4, 2.0)

@@ -19,10 +19,10 @@ from models.histories import Histories
 from models.manifest import RatingScale
 from models.networks.ensemble import Shares
 from models.networks.graphs import FoldInNetwork, Rater
-from training import metrics
-from training.blending import fit_blend, fit_preference_weights
-from training.metrics import Floats
-from training.network_predictor import NetworkPredictor, RaterPredictor
+from training.ensembles.blending import fit_blend, fit_preference_weights
+from training.evaluation import metrics
+from training.evaluation.metrics import Floats
+from training.evaluation.network_predictor import NetworkPredictor, RaterPredictor
 
 CELLS = 8_000_000
 USERS_PER_BATCH = 256

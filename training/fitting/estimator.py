@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from models.networks.graphs import FoldInNetwork, Rater
-from training.ensemble_report import EnsembleReport
-from training.watch import EpochRecord
+from training.ensembles.ensemble_report import EnsembleReport
+from training.fitting.watch import EpochRecord
 
 
 class FittedModel(Protocol):

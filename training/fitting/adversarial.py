@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from models.networks.loss import LossParts
-from training.batches import Batch
 from training.config import Adversarial
+from training.fitting.batches import Batch
 
 PERTURBED = ("item_embedding", "preference_factors", "rating_factors")
 

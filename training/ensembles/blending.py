@@ -18,7 +18,7 @@ from scipy.optimize import minimize, nnls
 from scipy.special import logsumexp
 
 from models.histories import Histories
-from training.metrics import Floats
+from training.evaluation.metrics import Floats
 
 RIDGE = 1e-3
 USERS_PER_BLOCK = 100

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from training.baselines import fit_ease
 from training.config import Configuration
+from training.fitting.time_effects import ratings_as_of
 from training.ratings import Ratings
 from training.split import Rows
-from training.teacher import RankingLessons, RatingLessons, Teacher, Tutor
-from training.teacher_fit import fit_teacher
-from training.time_effects import ratings_as_of
+from training.teachers.teacher import RankingLessons, RatingLessons, Teacher, Tutor
+from training.teachers.teacher_fit import fit_teacher
 
 
 def engage_tutor(

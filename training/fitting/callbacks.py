@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch.optim.swa_utils import AveragedModel
 
 from models.networks.hybrid_vae import HybridVAE
-from training.batches import DenoisingBatches
+from training.fitting.batches import DenoisingBatches
 
 
 class Reseed(Callback):

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from training.reliability import Band, Level, Reliability
+from training.evaluation.reliability import Band, Level, Reliability
 
 BAR = 40  # characters for 100%
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 
 from models.networks.hybrid_vae import HybridVAE
-from training.evaluate import Asked, tally
-from training.network_predictor import NetworkPredictor
+from training.evaluation.evaluate import Asked, tally
+from training.evaluation.network_predictor import NetworkPredictor
 from training.ratings import Ratings
 from training.split import Fold
 

@@ -18,11 +18,11 @@ from torch.utils.data import IterableDataset
 from models.histories import Histories
 from models.networks.loss import Hidden, Lessons
 from models.networks.sampled_softmax import Negatives
-from training.mixup import mixed
-from training.negatives import Proposal
+from training.fitting.mixup import mixed
+from training.fitting.negatives import Proposal
 from training.ratings import Ratings
 from training.split import Fold
-from training.teacher import Tutor
+from training.teachers.teacher import Tutor
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from models.manifest import RatingScale
-from training.calibration import Calibrated
-from training.metrics import inside
-from training.predictor import Interval, IntervalPredictor
+from training.evaluation.calibration import Calibrated
+from training.evaluation.metrics import inside
+from training.evaluation.predictor import Interval, IntervalPredictor
 from training.ratings import Ratings
 from training.split import Fold, Rows
 

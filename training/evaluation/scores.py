@@ -1,7 +1,7 @@
 """What an evaluation found, as a report stores it and as a reader sees it.
 
 Frozen records that dump to JSON (`model_dump(mode="json")` uses the names a report prints, such as
-"ndcg@100"), and the table made from them. How the figures come about is in training/evaluate.py.
+"ndcg@100"), and the table made from them. How the figures come about is in evaluate.py beside it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.predictor import Interval
+from training.evaluation.predictor import Interval
 
 Floats = NDArray[np.floating[Any]]
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from models.networks.loss import Hidden, Lessons
 
 if TYPE_CHECKING:
-    from training.batches import Batch
+    from training.fitting.batches import Batch
 
 
 def mixed(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:

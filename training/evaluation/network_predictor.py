@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.histories import Histories
 from models.networks.graphs import FoldInNetwork, Rater
-from training.predictor import GAUSSIAN_80, Interval
+from training.evaluation.predictor import GAUSSIAN_80, Interval
 
 # Of users, rows_T and items_T: what a network says of each pair, [T, ...] each.
 Asking = Callable[[Any, Tensor, Tensor], tuple[Tensor, ...]]

@@ -22,11 +22,17 @@ from numpy.typing import NDArray
 
 from models.histories import Histories
 from models.manifest import RatingScale
-from training import metrics
-from training.metrics import Floats
-from training.predictor import GAUSSIAN_80, Interval, IntervalPredictor, Predictor, Transductive
+from training.evaluation import metrics
+from training.evaluation.metrics import Floats
+from training.evaluation.predictor import (
+    GAUSSIAN_80,
+    Interval,
+    IntervalPredictor,
+    Predictor,
+    Transductive,
+)
+from training.evaluation.scores import Comparison, Estimate, Scores
 from training.ratings import Ratings
-from training.scores import Comparison, Estimate, Scores
 
 if TYPE_CHECKING:
     from training.split import Fold

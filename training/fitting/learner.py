@@ -17,11 +17,11 @@ from models.networks.collapse import collapsed
 from models.networks.hybrid_vae import HybridVAE
 from models.networks.loss import LossParts, LossWeights, denoising_loss
 from models.networks.rater_encoding import leaving_out
-from training.adversarial import adversarial_loss
-from training.batches import Batch
 from training.config import Optimisation
-from training.schedules import kl_weight, warmup_factor
-from training.watch import EpochRecord, Watch
+from training.fitting.adversarial import adversarial_loss
+from training.fitting.batches import Batch
+from training.fitting.schedules import kl_weight, warmup_factor
+from training.fitting.watch import EpochRecord, Watch
 
 NDCG_DEPTH = 100
 

@@ -15,12 +15,12 @@ from typing import Literal, Self
 import numpy as np
 
 from training.config import Configuration
+from training.fitting.time_effects import ratings_as_of
 from training.request import Request
 from training.split import Rows
-from training.teacher import Teacher, Tutor
-from training.teacher_fit import TeacherFit
-from training.teaching import tutor_of
-from training.time_effects import ratings_as_of
+from training.teachers.teacher import Teacher, Tutor
+from training.teachers.teacher_fit import TeacherFit
+from training.teachers.teaching import tutor_of
 
 Step = Literal["choose", "refit"]
 

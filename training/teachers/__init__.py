@@ -1,0 +1,1 @@
+"""Strong models of the training users that teach a network; nothing of them is served."""
