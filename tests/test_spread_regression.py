@@ -23,12 +23,9 @@ from tests.tiny import tiny_ratings
 from training.__main__ import main
 from training.baselines import fit_bias
 from training.config import Configuration, Evaluation
+from training.evaluation.intervals import fit_intervals
 from training.evaluation.network_predictor import NetworkPredictor
-from training.fitting.trainer import build_network
-from training.intervals import fit_intervals
-from training.ratings import Ratings
-from training.split import Fold, Split, split_ratings
-from training.spread_regression import (
+from training.evaluation.spread_regression import (
     FEWEST_ROWS,
     OWN,
     elasticity,
@@ -36,6 +33,9 @@ from training.spread_regression import (
     item_facts,
     with_spread,
 )
+from training.fitting.trainer import build_network
+from training.ratings import Ratings
+from training.split import Fold, Split, split_ratings
 
 REGRESSED = Evaluation(spread="regressed")
 

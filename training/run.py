@@ -20,13 +20,13 @@ from training.ensembles.ensemble_estimator import EnsembleEstimator
 from training.ensembles.ensemble_report import EnsembleReport
 from training.evaluation.calibration import Calibrated
 from training.evaluation.evaluate import evaluate_all
+from training.evaluation.intervals import FittedIntervals, fit_intervals
 from training.evaluation.network_predictor import NetworkPredictor
 from training.evaluation.predictor import Interval, Predictor
 from training.evaluation.reliability import Reliability, measure_reliability
 from training.evaluation.scores import Comparison
 from training.fitting.estimator import ServedEstimator, ServedModel
 from training.fitting.network_estimator import NetworkEstimator
-from training.intervals import FittedIntervals, fit_intervals
 from training.publish import Figures, code_version, data_record
 from training.report import RunReport
 from training.request import Request, claim_folder

@@ -7,7 +7,8 @@ of what the item's level leaves of the ratings, log(n + 1) and (n + 1)^-1/2. Fac
 counted on the fitted rows: the same three. Ratings and preference scores pass through untouched.
 
 Multiplicative heteroscedasticity (Harvey 1976, "Estimating regression models with multiplicative
-heteroscedasticity", eq. 2); `training.spread_regression` fits w on rows nobody was fitted on.
+heteroscedasticity", eq. 2); `training.evaluation.spread_regression` fits w on rows nobody was
+fitted on.
 Shapes: B users, N ratings in their histories, T pairs, I items, K facts, J = 2 K + 2 terms.
 """
 

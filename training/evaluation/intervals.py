@@ -15,9 +15,9 @@ from models.networks.graphs import FoldInNetwork
 from training.config import Evaluation
 from training.evaluation.calibration import Calibrated, calibrated
 from training.evaluation.network_predictor import NetworkPredictor
+from training.evaluation.spread_regression import Floats, regress_spread, with_spread
 from training.ratings import Ratings
 from training.split import Fold, Rows
-from training.spread_regression import Floats, regress_spread, with_spread
 
 
 @dataclass(frozen=True)
