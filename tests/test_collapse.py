@@ -20,7 +20,8 @@ from training.errors import ConfigurationError
 from training.evaluation.evaluate import evaluate
 from training.evaluation.network_predictor import NetworkPredictor
 from training.export import export_graphs
-from training.fitting.trainer import Fitted, build_network, choose, refit
+from training.fitting.initial import build_network
+from training.fitting.trainer import Fitted, choose, refit
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
 from training.split import Split, split_ratings

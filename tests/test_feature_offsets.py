@@ -15,7 +15,8 @@ from models.networks.item_features import item_features
 from tests.small_ratings import blank_catalog, random_ratings
 from training.config import Configuration, Optimisation
 from training.evaluation.network_predictor import NetworkPredictor
-from training.fitting.trainer import Fitted, build_network, refit
+from training.fitting.initial import build_network
+from training.fitting.trainer import Fitted, refit
 from training.ratings import Ratings
 
 

@@ -23,7 +23,7 @@ from tests.parity import check_exported, random_histories
 from tests.small_ratings import random_ratings
 from training.config import Configuration
 from training.errors import ConfigurationError
-from training.fitting.trainer import build_network
+from training.fitting.initial import build_network
 
 SCALE = RatingScale(minimum=1, maximum=5, step=1)
 ITEMS, LOWER, UPPER = 20, 3, 2

@@ -19,7 +19,7 @@ from tests.parity import check_exported
 from tests.small_ratings import random_ratings
 from training.baselines import fit_bias
 from training.config import Configuration
-from training.fitting.trainer import build_network
+from training.fitting.initial import build_network
 
 WHOLE = RatingScale(minimum=1, maximum=5, step=1)
 HALVES = RatingScale(minimum=0.5, maximum=5, step=0.5)

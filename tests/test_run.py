@@ -191,7 +191,7 @@ def test_a_graph_that_answers_otherwise_is_not_published(
     import training.export as export
     from tests.tiny import tiny_ratings
     from training.evaluation.predictor import GAUSSIAN_80
-    from training.fitting.trainer import build_network
+    from training.fitting.initial import build_network
     from training.publish import Figures, publish
 
     ratings = tiny_ratings()

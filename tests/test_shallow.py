@@ -19,8 +19,9 @@ from training.errors import ConfigurationError
 from training.evaluation.evaluate import evaluate
 from training.evaluation.network_predictor import NetworkPredictor
 from training.export import export_graphs
+from training.fitting.initial import build_network
 from training.fitting.sharpness import CANDIDATES
-from training.fitting.trainer import build_network, choose, refit
+from training.fitting.trainer import choose, refit
 from training.ratings import Ratings
 from training.split import split_ratings
 

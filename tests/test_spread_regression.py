@@ -33,7 +33,7 @@ from training.evaluation.spread_regression import (
     item_facts,
     with_spread,
 )
-from training.fitting.trainer import build_network
+from training.fitting.initial import build_network
 from training.ratings import Ratings
 from training.split import Fold, Split, split_ratings
 

@@ -15,8 +15,9 @@ from training.baselines.rows import fitted_rows
 from training.config import TimeEffects, load_configuration
 from training.errors import ConfigurationError
 from training.fitting.batches import DenoisingBatches
+from training.fitting.initial import build_network
 from training.fitting.time_effects import DAY_S, Effect, effects_of, fit_in_turn, ratings_as_of
-from training.fitting.trainer import build_network, choose
+from training.fitting.trainer import choose
 from training.ratings import Ratings
 from training.split import split_ratings
 

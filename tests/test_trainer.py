@@ -21,8 +21,9 @@ from training.evaluation.calibration import interval_multiplier
 from training.evaluation.evaluate import evaluate
 from training.evaluation.network_predictor import NetworkPredictor
 from training.fitting.batches import DenoisingBatches, FoldBatches
+from training.fitting.initial import build_network
 from training.fitting.schedules import kl_weight, warmup_factor
-from training.fitting.trainer import Fitted, build_network, choose, refit
+from training.fitting.trainer import Fitted, choose, refit
 from training.fitting.watch import EpochRecord, Watch
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings

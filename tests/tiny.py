@@ -14,7 +14,7 @@ from models.bundle import Bundle
 from models.networks.architecture import Architecture
 from training.config import Configuration
 from training.evaluation.predictor import Interval
-from training.fitting.trainer import build_network
+from training.fitting.initial import build_network
 from training.publish import Figures, publish
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings

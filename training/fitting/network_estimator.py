@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from models.networks.collapse import collapsed
 from training.fitting.finished import keep_finished, take_up
-from training.fitting.trainer import Fitted, build_network, choose, refit
+from training.fitting.initial import build_network
+from training.fitting.trainer import Fitted, choose, refit
 from training.request import Request
 from training.teachers.faculty import Faculty, Step
 

@@ -22,16 +22,13 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from models.networks.collapse import collapsed
 from models.networks.hybrid_vae import HybridVAE
-from models.networks.item_features import item_features
-from training.baselines import fit_bias, fit_low_rank_ease
 from training.config import Configuration, Optimisation
-from training.errors import ConfigurationError
 from training.fitting.batches import Batch, DenoisingBatches, FoldBatches
 from training.fitting.callbacks import Averaging, Replay, Reseed, SaveLast
+from training.fitting.initial import build_network
 from training.fitting.interrupts import graceful_interrupt
 from training.fitting.learner import Learner
 from training.fitting.negatives import Proposal
-from training.fitting.parametrizations import parametrize
 from training.fitting.sharpness import choose_sharpness
 from training.fitting.time_effects import ratings_as_of
 from training.fitting.watch import EPOCHS, EpochRecord, Watch
@@ -39,7 +36,6 @@ from training.ratings import Ratings
 from training.split import Fold
 from training.teachers.teacher import Tutor
 
-MOST_LEVELS = 20
 FOLD_USERS = 256
 BEST, LAST = "best.ckpt", "last.ckpt"
 
@@ -57,67 +53,6 @@ class Fitted:
     """Whether the weights are a mean over the last epochs."""
     name: str = "hybrid-vae"
     """What reports call it."""
-
-
-def build_network(
-    ratings: Ratings, rows: NDArray[np.int64], configuration: Configuration
-) -> HybridVAE:
-    """An untrained network for these rows, seeded by the configuration; `collapsed` to be served.
-
-    Its item side starts at the bias model and at popularity: Adam's small steps would take longer
-    to get there than a small data set has batches.
-    """
-    pl.seed_everything(configuration.seed, verbose=False)
-    levels = ratings.scale.levels
-    if len(levels) > MOST_LEVELS:  # a near-continuous scale: eleven knots tell it well enough
-        levels = np.linspace(levels[0], levels[-1], 11, dtype=np.float32)
-    bias = fit_bias(ratings_as_of(ratings, rows, configuration.training.time_effects), rows)
-    items = len(ratings.catalog)
-    features_IA = _features(ratings, configuration)
-    network = HybridVAE(
-        configuration.network, items, torch.from_numpy(levels), bias.mean, features_IA
-    )
-    liked = ratings.values[rows] >= configuration.evaluation.liked_from
-    likes = np.bincount(ratings.items[rows][liked], minlength=items)
-    log_popularity = np.log((likes + 1) / (likes.sum() + items))
-    network.start_items(_float32(bias.item_biases), _float32(log_popularity))
-    levels_N = network.level_of(torch.from_numpy(ratings.values[rows]))
-    network.likelihood.start(torch.bincount(levels_N, minlength=len(levels)))
-    _start_shallow(network, ratings, rows, configuration)
-    parametrize(network, features_IA, ratings, rows, bias, configuration)
-    return network
-
-
-def _features(ratings: Ratings, configuration: Configuration) -> Tensor:
-    """What is known of the items, float32 [I, A]."""
-    features_IA = item_features(ratings.catalog)
-    for option in ("upper_latent_dim", "item_features"):
-        if getattr(configuration.network, option) and not features_IA.shape[1]:
-            raise ConfigurationError(
-                f"network.{option} needs genres or years, and the catalogue has neither: leave it "
-                "off, or name an item table."
-            )
-    return torch.from_numpy(features_IA)
-
-
-def _start_shallow(
-    network: HybridVAE, ratings: Ratings, rows: NDArray[np.int64], configuration: Configuration
-) -> None:
-    """Count the shallow path, if there is one."""
-    settings, liked_from = configuration.network.shallow, configuration.evaluation.liked_from
-    if settings is None or network.shallow is None:
-        return
-    ease = fit_low_rank_ease(
-        ratings, rows, liked_from=liked_from, lambda_=settings.lambda_, rank=settings.rank
-    )
-    liked_L = (network.levels_L >= liked_from).float()
-    network.shallow.start(
-        torch.from_numpy(ease.votes_in), torch.from_numpy(ease.votes_out), liked_L
-    )
-
-
-def _float32(values: NDArray[np.float64]) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float32))
 
 
 def choose(
