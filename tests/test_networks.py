@@ -11,7 +11,7 @@ from scipy import stats
 
 from models.histories import Histories
 from models.manifest import RatingScale
-from models.networks.architecture import Architecture
+from models.networks.architecture import Architecture, Shallow
 from models.networks.flat import rows_of
 from models.networks.graphs import RecommendGraph
 from models.networks.hybrid_vae import USER_RIDGE, Direct, HybridVAE
@@ -76,13 +76,16 @@ def test_a_rating_off_the_levels_counts_as_the_nearest() -> None:
 
 
 def test_order_of_a_history_and_company_in_the_batch_change_nothing() -> None:
-    net, part = network(), histories()
+    net, part = network(shallow=Shallow(rank=3)), histories()
+    assert net.shallow is not None
+    net.shallow.start(torch.randn(ITEMS, 3), torch.randn(ITEMS, 3), torch.ones(5))
     alone = net.users_of(*tensors(part.take([0])))
     together = net.users_of(*tensors(part.take([2, 0, 1])))
     turned = net.users_of(
         torch.tensor([7, 3, 5]), torch.tensor([5.0, 4.0, 1.0]), torch.tensor([0, 3])
     )
     for a, b, c in zip(alone, together, turned, strict=True):
+        assert a is not None and b is not None and c is not None
         torch.testing.assert_close(a[0], b[1])
         torch.testing.assert_close(a[0], c[0])
 
@@ -120,7 +123,7 @@ def test_an_unfitted_network_rates_as_the_bias_model_does() -> None:
 
 
 def test_every_decoder_layer_sees_the_latent_vector_only_with_skip_connections() -> None:
-    nothing = Direct(torch.zeros(1), torch.zeros(1, 0), torch.zeros(1, 0))
+    nothing = Direct(torch.zeros(1), torch.zeros(1, 0))
 
     def reaches_heads(net: HybridVAE) -> bool:
         with torch.no_grad():

@@ -41,8 +41,6 @@ class Direct(NamedTuple):
     """What goes from a history to the heads past the latent space."""
 
     bias_B: Tensor
-    votes_BR: Tensor
-    """R is 0 without a shallow path."""
     kept_BS: Tensor
     """What attention keeps of the history; S is 0 without it."""
 
@@ -54,8 +52,9 @@ class UserVectors(NamedTuple):
     rating_BF: Tensor
     bias_B: Tensor
     log_spread_B: Tensor
-    votes_BR: Tensor
     kept_BS: Tensor
+    votes_BR: Tensor | None = None
+    """What the shallow path makes of the history, if there is one; only ranking asks for it."""
 
 
 class HybridVAE(nn.Module):
@@ -122,7 +121,22 @@ class HybridVAE(nn.Module):
     def users_of(self, items_N: Tensor, ratings_N: Tensor, offsets: Tensor) -> UserVectors:
         """Fold histories in: the posterior mean, decoded. offsets: int64 [B + 1]."""
         history = (items_N, ratings_N, rows_of(offsets, items_N), offsets.shape[0] - 1)
-        return self.decode(self.encode(*history).mean_BZ, self.direct(*history))
+        users = self.decode(self.encode(*history).mean_BZ, self.direct(*history))
+        return self.with_votes(users, *history)
+
+    def with_votes(
+        self,
+        vectors: UserVectors,
+        items_N: Tensor,
+        ratings_N: Tensor,
+        rows_N: Tensor,
+        users: int,
+    ) -> UserVectors:
+        """The same users with what the shallow path makes of their histories, for `logits`."""
+        if self.shallow is None:
+            return vectors
+        votes_BR = self.shallow.pool(items_N, self.level_of(ratings_N), rows_N, users)
+        return vectors._replace(votes_BR=votes_BR)
 
     def encode(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Posterior:
         """Encode `users` histories; rows_N says whose each rating is. Empty histories are valid."""
@@ -152,10 +166,7 @@ class HybridVAE(nn.Module):
         bias_B = self.history_bias(items_N, ratings_N, rows_N, users)
         left_N = self.residuals(items_N, ratings_N) - bias_B[rows_N]
         kept_BS = self.attention.keep(self.item_embedding, items_N, left_N, rows_N, users)
-        if self.shallow is None:
-            return Direct(bias_B, bias_B.new_zeros(users, 0), kept_BS)
-        votes_BR = self.shallow.pool(items_N, self.level_of(ratings_N), rows_N, users)
-        return Direct(bias_B, votes_BR, kept_BS)
+        return Direct(bias_B, kept_BS)
 
     def residuals(self, items_N: Tensor, ratings_N: Tensor) -> Tensor:
         """What the mean and the items' biases leave of ratings, [N]."""
@@ -185,7 +196,6 @@ class HybridVAE(nn.Module):
             self.to_rating(hidden_BH),
             direct.bias_B + bias_B,
             log_spread_B,
-            direct.votes_BR,
             direct.kept_BS,
         )
 
@@ -195,7 +205,9 @@ class HybridVAE(nn.Module):
     def logits(self, users: UserVectors) -> Tensor:
         """Preference scores of every item, [B, I]: they rank."""
         deep_BI = self.deep_logits(users)
-        return deep_BI if self.shallow is None else deep_BI + self.shallow.scores(users.votes_BR)
+        if self.shallow is None or users.votes_BR is None:
+            return deep_BI
+        return deep_BI + self.shallow.scores(users.votes_BR)
 
     def deep_logits(self, users: UserVectors) -> Tensor:
         """Those of the decoder, [B, I]; their softmax is the multinomial likelihood."""
