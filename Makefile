@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 
 PYTHON ?= python3
-CONFIG ?= proven
+CONFIG ?=
 PORT   ?= 3000
 DATA   ?=
 ARGS   ?=
@@ -15,7 +15,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 
 PY        := .venv/bin/python
 INSTALLED := .venv/installed
-RECIPE    := --config $(CONFIG) $(if $(DATA),--data "$(DATA)") $(ARGS)
+RECIPE    := $(if $(CONFIG),--config $(CONFIG)) $(if $(DATA),--data "$(DATA)") $(ARGS)
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --strip-extras --allow-unsafe \
              --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
@@ -27,7 +27,7 @@ train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models
 .PHONY: help run demo test train evaluate ablate accuracy experiments serve bento container lint bench lock clean
 
 help:  ## List the targets
-	@echo "make TARGET [PORT=3000] [CONFIG=proven] [DATA=ml-latest-small] [PYTHON=python3]"
+	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(INSTALLED)  ## Serve recommendations on PORT, training a model first if there is none

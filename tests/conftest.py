@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 
 import pytest
@@ -22,6 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if name != "USHER_DATA_DIR":
             del os.environ[name]
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+    # Shells start background jobs with Ctrl-C ignored, which every process of theirs inherits.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["BENTOML_HOME"] = STORE.name
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 DEFAULT_DATA = "ml-latest-small"
+DEFAULT_CONFIG, SMALL_CONFIG = "proven", "small"
 STAND_IN = "synthetic"
 STATE = Path(".usher")
 RECORD = Path("results/accuracy.json")
@@ -167,7 +168,7 @@ def ablate(options: argparse.Namespace, console: Console) -> int:
         print(json.dumps([trial.model_dump() for trial in trials], indent=2))
         return 0
     source, protocol = request.ratings.origin.source, request.split.protocol
-    title = f"{options.config} on {source}, {protocol}, validation rows"
+    title = f"{request.configuration.name} on {source}, {protocol}, validation rows"
     _output().print(ablation_table(trials, title))
     return 0
 
@@ -237,7 +238,8 @@ def _configuration(options: argparse.Namespace, changes: Sequence[str] = ()) -> 
         overrides.append(f"evaluation.protocol={options.protocol}")
     if options.seed is not None:
         overrides.append(f"seed={options.seed}")
-    return load_configuration(options.config, overrides)
+    name = options.config or (DEFAULT_CONFIG if options.data else SMALL_CONFIG)
+    return load_configuration(name, overrides)
 
 
 def _ratings(name: str | None, settings: SourceSettings, console: Console) -> Ratings:
@@ -348,7 +350,9 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(seed=None, resume=False, pairwise=False)
     names = ", ".join(shipped_configurations())
     parser.add_argument(
-        "--config", default="proven", help=f"{names} (default: proven), or a .yaml file"
+        "--config",
+        help=f"{names}, or a .yaml file (default: {DEFAULT_CONFIG} for data that is "
+        f"named, {SMALL_CONFIG} for the default data)",
     )
     parser.add_argument(
         "--data",
