@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
+from tests.printed import printed
 from tests.tiny import tiny_ratings
 from training.__main__ import main
 from training.ablation import BASE, Ablation, Trial, ablate, ablation_table
@@ -59,16 +58,14 @@ def test_what_is_written_down_is_not_tried_again(tmp_path: Path, trials: list[Tr
 
 
 def test_changes_are_paired_by_seed(trials: list[Trial]) -> None:
-    console = Console(file=io.StringIO(), width=160)
-    console.print(ablation_table(trials, "title"))
+    text = printed(ablation_table(trials, "title"), width=160)
     base, faster = (
         np.array([t.figures["rmse"] for t in trials if t.variant == name])
         for name in (BASE, "faster")
     )
     change = faster - base
-    printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert f"{change.mean():+.4f} +-{change.std(ddof=1):.4f}" in printed
-    assert f"{base.mean():.4f}" in printed
+    assert f"{change.mean():+.4f} +-{change.std(ddof=1):.4f}" in text
+    assert f"{base.mean():.4f}" in text
 
 
 def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from tests.test_trainer import small
 from training.__main__ import main
 from training.config import KullbackLeibler, LearningRate
 from training.errors import TrainingDiverged
+from training.fitting.initial import build_network
 from training.fitting.learner import Learner
 from training.fitting.trainer import Fitted, choose, refit
 from training.ratings import Ratings
@@ -155,7 +156,8 @@ def test_what_the_last_step_of_an_epoch_breaks_is_no_checkpoint(
     configuration = small(batch_users=150, learning_rate=CALM)  # one step an epoch
     with pytest.raises(TrainingDiverged, match=r"rating_bias became inf in epoch 1"):
         if refitting:
-            once = Fitted(None, 1, [], [], False)  # type: ignore[arg-type]
+            untrained = build_network(ratings, split.fit, configuration)
+            once = Fitted(untrained, 1, [], [], False)
             refit(ratings, split.refit, once, configuration, print, progress=False)
         else:
             choose(

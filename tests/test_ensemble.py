@@ -15,7 +15,7 @@ from models.networks.architecture import Architecture
 from models.networks.ensemble import Ensemble, Shares
 from models.networks.graphs import FoldInNetwork, Rater
 from models.networks.hybrid_vae import HybridVAE
-from models.networks.ridge_fold_in import RidgeFoldIn
+from models.networks.ridge_fold_in import RidgeFoldIn, RidgeUsers
 from tests.parity import check_exported, random_histories
 from tests.test_ridge_fold_in import weights_of
 from training.evaluation.network_predictor import NetworkPredictor, RaterPredictor
@@ -63,7 +63,9 @@ def test_answers_are_the_weighted_sums_of_the_members() -> None:
 
 def test_a_member_without_weight_is_neither_computed_nor_exported(tmp_path: Path) -> None:
     class Unasked(RidgeFoldIn):
-        def users_of(self, *history: torch.Tensor) -> None:  # type: ignore[override]
+        def users_of(
+            self, items_N: torch.Tensor, ratings_N: torch.Tensor, offsets: torch.Tensor
+        ) -> RidgeUsers:
             raise AssertionError("it has no weight")
 
     shares = Shares(3.4, rating=(1.0, 0.0), preference=(1.0, 0.0))

@@ -6,14 +6,13 @@ import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
-from io import StringIO
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rich.console import Console
 
 from models.histories import Histories
+from tests.printed import printed
 from tests.small_ratings import halves, random_ratings, ratings_of
 from training.baselines import fit_bias, fit_mean, fit_popularity
 from training.evaluation import evaluate as evaluation
@@ -306,9 +305,7 @@ class TestComparison:
         assert other.metrics == again.metrics and other.intervals != again.intervals
 
     def test_the_table_shows_every_model(self, comparison: Comparison) -> None:
-        console = Console(file=StringIO(), width=200)
-        console.print(results_table(comparison))
-        text = console.file.getvalue()  # type: ignore[attr-defined]
+        text = printed(results_table(comparison), width=200)
         for scores in comparison.scores:
             assert scores.predictor in text
         for value in comparison.of("bias").metrics.values():

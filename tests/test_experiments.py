@@ -8,12 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from tests.printed import printed
 from tests.test_run import DATA, SMALL, report_of
 from training.__main__ import main
 from training.accuracy.command import Job, measure
@@ -203,12 +202,9 @@ def test_what_differs_is_shown_side_by_side(runs: list[Listed]) -> None:
     place, ordered = next(iter(ranked(runs, "rmse").items()))
     best = [run for run in ordered if run.name in ("best-1", "best-2")]
     assert differing(best) == {"width": ["16", "8"]}
-    console = Console(file=StringIO(), width=160)
-    console.print(runs_table(place, ordered, "rmse"))
     table = differences_table(ordered)
     assert table is not None
-    console.print(table)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    text = printed(runs_table(place, ordered, "rmse"), table, width=160)
     assert next(line for line in text.splitlines() if "best-2" in line).count("0.8000") == 1
     assert "interrupted" in text
     assert any(line.split()[1] == "width" for line in text.splitlines() if "width" in line)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import StringIO
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rich.console import Console
 
 from models.histories import Histories
+from tests.printed import printed
 from tests.small_ratings import halves, random_ratings, ratings_of
 from training.evaluation.calibration import CURVE, Calibrated, calibrated
 from training.evaluation.predictor import Interval
@@ -151,9 +150,7 @@ def test_a_known_spread_gives_a_straight_curve_and_narrower_intervals() -> None:
 
 
 def test_what_is_shown_holds_every_figure(found: Reliability) -> None:
-    console = Console(file=StringIO(), width=120)
-    console.print(reliability_table(found))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    text = printed(reliability_table(found), width=120)
     for band in (*found.users, *found.items):
         assert f"{band.smallest} to {band.largest}" in text
         assert f"{band.coverage:.1%}" in text

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class Ensemble(nn.Module):
     def __init__(self, members: Sequence[Rater], shares: Shares) -> None:
         """Members with a preference weight must rank."""
         super().__init__()
-        self.members = nn.ModuleList(members)  # type: ignore[arg-type]  # networks are modules
+        self.members = nn.ModuleList([cast(nn.Module, member) for member in members])
         self.shares = shares
         self._raters = tuple(zip(members, shares.rating, strict=True))
         self._rankers = tuple(zip(members, shares.preference, strict=True))

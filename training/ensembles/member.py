@@ -55,6 +55,7 @@ def overridden(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, 
     merged = dict(content)
     for key, value in overrides.items():
         before = merged.get(key)
-        nested = isinstance(before, dict) and isinstance(value, dict)
-        merged[key] = overridden(before, value) if nested else value  # type: ignore[arg-type]
+        if isinstance(before, dict) and isinstance(value, dict):
+            value = overridden(before, value)
+        merged[key] = value
     return merged

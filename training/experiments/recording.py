@@ -153,7 +153,7 @@ class Recording:
         try:
             with quietly():
                 yield
-        except Exception as error:
+        except Exception as error:  # a record that cannot be kept must not cost a trained model
             self._store = None
             if not self._told:
                 first = str(error).strip().partition("\n")[0] or type(error).__name__
