@@ -13,16 +13,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 
-from training.config import Configuration, load_configuration, shipped_configurations
+from training.command_line import DEFAULT_CONFIG, DEFAULT_DATA, SMALL_CONFIG, STATE, parser
+from training.config import Configuration, load_configuration
 from training.errors import DataUnavailable, TrainingError
 from training.ratings import Ratings
 from training.sources import SourceSettings, is_file, load_ratings
-from training.sources.options import add_table_options, described
+from training.sources.options import described
 
 if TYPE_CHECKING:
     from training.request import Request
@@ -32,22 +33,18 @@ if TYPE_CHECKING:
 # reads this when it loads, which is later.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-DEFAULT_DATA = "ml-latest-small"
-DEFAULT_CONFIG, SMALL_CONFIG = "proven", "small"
 STAND_IN = "synthetic"
-STATE = Path(".usher")
-RECORD = Path("results/accuracy.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     console = Console(stderr=True, emoji=False)  # ml-1m:b:… is no emoji
     # The store that make and the local service use; BentoML reads both when it loads, later.
     os.environ.setdefault("BENTOML_HOME", str(STATE.resolve() / "bentoml"))
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     try:
-        return int(options.command(options, console))
+        return COMMANDS[options.command](options, console)
     except TrainingError as error:
         return _refused(str(error), console)
     except OSError as error:  # a folder that cannot be written, a disk that is full
@@ -119,7 +116,7 @@ def _carry_out(
     from training.run import run
 
     request = _request(options, console)
-    about = started(request, options.command.__name__, code_version())
+    about = started(request, options.command, code_version())
     with recorded(about, STATE, request.say) as recording:
         outcome = run(request)
         if outcome is None:
@@ -272,102 +269,9 @@ def _tell_interrupted(request: Request) -> None:
     request.say(f"Stopped. {kept}; the same command with --resume goes on from the last epoch.")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training",
-        description="Ratings in, an evaluated model bundle out.",
-        epilog="exit codes: 0 done, 2 something to put right, 130 interrupted",
-    )
-    commands = parser.add_subparsers(required=True, metavar="command")
-    for command, text in (
-        (train, "train, evaluate and register a model"),
-        (evaluate, "train and score by a protocol; register nothing"),
-    ):
-        sub = commands.add_parser(command.__name__, help=text, description=text.capitalize() + ".")
-        sub.set_defaults(command=command)
-        _add_options(sub)
-    commands.choices["evaluate"].add_argument(
-        "--json", action="store_true", help="print the report as JSON"
-    )
-    _add_ablate(commands)
-    _add_accuracy(commands)
-    _add_experiments(commands)
-    return parser
-
-
-def _add_ablate(commands: Any) -> None:
-    text = "try changes of a configuration from several seeds, on validation rows only"
-    sub = commands.add_parser("ablate", help=text, description=text.capitalize() + ".")
-    sub.set_defaults(command=ablate)
-    sub.add_argument(
-        "--variant", action="append", default=[], metavar="'KEY=VALUE ...'",
-        help="a change to try, beside the configuration as it is; repeat for more",
-    )  # fmt: skip
-    sub.add_argument(
-        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="training seeds (default: 1 2 3)"
-    )
-    sub.add_argument("--json", action="store_true", help="print every trial as JSON")
-    _add_recipe(sub)
-
-
-def _add_experiments(commands: Any) -> None:
-    text = "print the recorded runs from best to worst"
-    sub = commands.add_parser("experiments", help=text, description=text.capitalize() + ".")
-    sub.set_defaults(command=experiments)
-    sub.add_argument("--data", help="only runs on this data, e.g. ml-1m")
-    sub.add_argument("--protocol", help="only runs by this protocol")
-    sub.add_argument("--by", choices=("rmse", "ndcg"), default="rmse", help="the order")
-    sub.add_argument("--last", type=int, metavar="N", help="only the N runs begun last")
-    sub.add_argument("--json", action="store_true", help="print all that is known, as JSON")
-
-
-def _add_accuracy(commands: Any) -> None:
-    text = "measure models, baselines and peers on the same rows and print one table"
-    sub = commands.add_parser("accuracy", help=text, description=text.capitalize() + ".")
-    sub.set_defaults(command=accuracy)
-    sub.add_argument(
-        "--only", type=lambda patterns: patterns.replace(",", " ").split(), default=[],
-        help="a part: patterns such as ml-1m, best, ml-1m:best, ml-1m:users:ease",
-    )  # fmt: skip
-    sub.add_argument("--record", type=Path, default=RECORD, help=f"where rows go ({RECORD})")
-    sub.add_argument("--again", action="store_true", help="measure what is measured already")
-    sub.add_argument(
-        "--keep-older", action="store_true",
-        help="let rows stand that other code or settings have made",
-    )  # fmt: skip
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    _add_recipe(parser)
-    parser.add_argument("--seed", type=int, help="training seed, in place of the configuration's")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument(
-        "--pairwise", action="store_true", help="add the pairwise VAE to the baselines (slow)"
-    )
-
-
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(seed=None, resume=False, pairwise=False)
-    names = ", ".join(shipped_configurations())
-    parser.add_argument(
-        "--config",
-        help=f"{names}, or a .yaml file (default: {DEFAULT_CONFIG} for data that is "
-        f"named, {SMALL_CONFIG} for the default data)",
-    )
-    parser.add_argument(
-        "--data",
-        help=f"a MovieLens name, synthetic[:users=..,items=..,ratings=..,seed=..], or a .csv or "
-        f".parquet file (default: {DEFAULT_DATA}, or synthetic where that cannot be had)",
-    )
-    parser.add_argument("--protocol", help="how rows are split, in place of the configuration's")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE",
-        help="override one value of the configuration, e.g. training.max_epochs=5",
-    )  # fmt: skip
-    parser.add_argument(
-        "--folder", type=Path, help=f"where checkpoints and the report go ({STATE}/runs/...)"
-    )
-    add_table_options(parser)
+COMMANDS = {
+    command.__name__: command for command in (train, evaluate, ablate, accuracy, experiments)
+}
 
 
 if __name__ == "__main__":
