@@ -25,11 +25,12 @@ from training.accuracy.kept import Kept, keep, read_kept
 from training.accuracy.models import MODELS, recipe_of
 from training.accuracy.plan import MODELS as NAMES
 from training.accuracy.plan import TABLE, Cell, planned
-from training.accuracy.recipe import ROOT, recipe
+from training.accuracy.recipe import recipe
 from training.accuracy.record import Record, Row, Run
 from training.accuracy.revision import revision
 from training.accuracy.search import Search, search
 from training.accuracy.table import accuracy_table, medians
+from training.code_digest import ROOT
 from training.config import Configuration, load_configuration
 from training.ensembles.blending import fit_blend
 from training.ensembles.ensemble_report import Price

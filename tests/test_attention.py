@@ -21,17 +21,18 @@ SCALE = RatingScale(minimum=1, maximum=5, step=1)
 ITEMS, WIDTH = 20, 3
 
 
-def network(attention_dim: int = WIDTH) -> HybridVAE:
+def network(attention_dim: int = WIDTH, likelihood: str = "gaussian") -> HybridVAE:
     torch.manual_seed(0)
-    architecture = Architecture(
-        n_factors=4, hidden_dims=(8,), latent_dim=3, attention_dim=attention_dim
+    architecture = Architecture.model_validate(
+        {"n_factors": 4, "hidden_dims": (8,), "latent_dim": 3}
+        | {"attention_dim": attention_dim, "likelihood": likelihood}
     )
     return HybridVAE(architecture, ITEMS, torch.from_numpy(SCALE.levels), 3.5).eval()
 
 
-def trained(attention_dim: int = WIDTH) -> HybridVAE:
+def trained(attention_dim: int = WIDTH, likelihood: str = "gaussian") -> HybridVAE:
     """Weights as they might be after training: nothing is 0 any more."""
-    net = network(attention_dim)
+    net = network(attention_dim, likelihood)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -127,6 +128,16 @@ def test_order_and_company_change_nothing() -> None:
     turned = Histories(alone.items[::-1].copy(), alone.ratings[::-1].copy(), alone.offsets)
     single, _ = net.rate(net.users_of(*tensors(turned)), rows, items)
     torch.testing.assert_close(single, together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attention_dim", [0, WIDTH])
+@pytest.mark.parametrize("likelihood", ["gaussian", "ordinal"])
+def test_all_items_are_rated_as_named_pairs_are(attention_dim: int, likelihood: str) -> None:
+    net = trained(attention_dim, likelihood)
+    users = net.users_of(*tensors(random_histories(ITEMS, SCALE, LENGTHS)))
+    rows, items = torch.cartesian_prod(torch.arange(len(LENGTHS)), torch.arange(ITEMS)).unbind(1)
+    one_by_one, _ = net.rate(users, rows, items)
+    torch.testing.assert_close(net.rate_all(users).flatten(), one_by_one, rtol=1e-5, atol=1e-5)
 
 
 def test_a_smaller_network_without_attention_keeps_nothing() -> None:

@@ -64,6 +64,8 @@ def test_overrides_reach_nested_values_and_keep_the_rest() -> None:
         ("training", "key=value"),
         ("seed.x=1", "below seed"),
         ("network.dropout=1.0", "dropout"),
+        ("training={mixup: 0.2, teacher: {pairs_per_user: all}}", "mixup"),
+        ("training.teacher={pairs_per_user: none}", "pairs_per_user"),
         ("seed=-1", "seed"),
         ("evaluation.split_seed=-1", "split_seed"),
         ("network.hidden_dims=[", "not YAML"),

@@ -14,12 +14,13 @@ import pytest
 
 from tests.made_teacher import take_the_place
 from tests.service_fixtures import await_condition
-from training.config import load_configuration
+from training.config import Teaching, load_configuration
 from training.errors import TrainingError
 from training.request import Request
 from training.sources import SourceSettings, load_ratings
 from training.split import split_ratings
 from training.teachers.faculty import Faculty
+from training.teachers.teacher_fit import fit_teacher
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = "synthetic:users=80,items=40,ratings=1200,seed=3"
@@ -38,7 +39,10 @@ def request_of(folder: Path, rank: int = 4, *, resume: bool = False) -> Request:
     folder.mkdir(exist_ok=True)
     configuration = load_configuration("best", [f"training.teacher.rank={rank}"])
     split = split_ratings(ratings, "random", 42)
-    return Request(ratings, split, configuration, folder, print, resume=resume, progress=False)
+    return Request(
+        ratings, split, configuration, folder, print,
+        resume=resume, progress=False, state=folder.parent / "state",
+    )  # fmt: skip
 
 
 def alive(pid: int) -> bool:
@@ -102,22 +106,50 @@ def test_a_teacher_that_fails_is_told_in_one_sentence(tmp_path: Path, fits: Path
     assert not list((tmp_path / "run").iterdir())
 
 
-def test_a_resumed_run_takes_up_finished_teachers_and_a_new_one_does_not(
-    tmp_path: Path, fits: Path
-) -> None:
+def test_a_kept_teacher_is_taken_up_by_whoever_needs_the_same(tmp_path: Path, fits: Path) -> None:
     with Faculty(request_of(tmp_path / "run")) as faculty:
         before = faculty.teacher("choose")
     assert before is not None
-    with Faculty(request_of(tmp_path / "run", resume=True)) as faculty:
+    assert before.fit_seconds > 0
+    rows = len(request_of(tmp_path / "run").split.fit)
+    assert fits.read_text().count(f" {rows}\n") == 2  # began and ended
+    with Faculty(request_of(tmp_path / "another")) as faculty:
         after = faculty.teacher("choose")
     assert after is not None
     for name, value in vars(before).items():
         np.testing.assert_array_equal(value, getattr(after, name))
-    rows = len(request_of(tmp_path / "run").split.fit)
-    assert fits.read_text().count(f" {rows}\n") == 2  # began and ended
-    with Faculty(request_of(tmp_path / "run")) as faculty:
-        faculty.teacher("choose")
+    assert fits.read_text().count(f" {rows}\n") == 2
+    with Faculty(request_of(tmp_path / "another", rank=6)) as faculty:
+        other = faculty.teacher("choose")
+    assert other is not None
+    assert other.item_factors.shape[1] == 6
     assert fits.read_text().count(f" {rows}\n") == 4
+
+
+def test_a_teacher_follows_rows_seed_code_and_library(
+    tmp_path: Path, fits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_of(tmp_path / "run")
+    ratings, rows = request.ratings, request.split.fit
+    teaching = request.configuration.training.teacher
+    assert teaching is not None
+
+    def fitted_anew(rows: np.ndarray, teaching: Teaching, seed: int) -> bool:
+        before = len(begun(fits))
+        fit_teacher(ratings, rows, teaching, seed, tmp_path / "state")
+        return len(begun(fits)) > before
+
+    assert fitted_anew(rows, teaching, 1)
+    assert not fitted_anew(rows, teaching, 1)
+    assert not fitted_anew(rows, teaching.model_copy(update={"weight": 2.0}), 1)  # the student's
+    assert fitted_anew(rows[:-1], teaching, 1)
+    assert fitted_anew(rows, teaching, 2)
+    assert fitted_anew(rows, teaching.model_copy(update={"compressed_rank": 3}), 1)
+    pins = tmp_path / "pins"
+    pins.mkdir()
+    (pins / "myfm.txt").write_text("myfm==0.0.1")
+    monkeypatch.setattr("training.teachers.teacher_fit.PINS", pins)
+    assert fitted_anew(rows, teaching, 1)
 
 
 def test_ctrl_c_ends_both_fits(tmp_path: Path, fits: Path) -> None:

@@ -293,13 +293,14 @@ def test_a_teacher_told_more_is_still_biases_and_factors(tmp_path: Path) -> None
 
 
 @needs_myfm
-def test_a_teacher_told_more_knows_more() -> None:
+def test_a_teacher_told_more_knows_more(tmp_path: Path) -> None:
+    (tmp_path / "peers").symlink_to(ENVIRONMENTS)
     ratings = planted(people=150, films=60, share=0.08)
     rows, asked = halves(len(ratings), seed=1)
 
     def rmse(*, told: bool) -> float:
         teaching = Teaching(rank=3, draws=60, side_information=told)
-        teacher = fit_teacher(ratings, rows, teaching, 1, ENVIRONMENTS)
+        teacher = fit_teacher(ratings, rows, teaching, 1, tmp_path)
         users, items = ratings.users[asked].astype(np.int64), ratings.items[asked].astype(np.int64)
         rated = teacher.rate(users, items)
         return float(np.sqrt(np.mean((rated - ratings.values[asked]) ** 2)))
@@ -307,11 +308,11 @@ def test_a_teacher_told_more_knows_more() -> None:
     assert rmse(told=True) < rmse(told=False) - 0.1
 
 
-def test_a_teacher_cannot_be_told_what_nobody_says() -> None:
+def test_a_teacher_cannot_be_told_what_nobody_says(tmp_path: Path) -> None:
     ratings = random_ratings(20, 10, 0.5, seed=0)
     teaching = Teaching(side_information=True)
     with pytest.raises(ConfigurationError, match="describes neither users nor items; switch"):
-        fit_teacher(ratings, np.arange(50), teaching, 1, ENVIRONMENTS)
+        fit_teacher(ratings, np.arange(50), teaching, 1, tmp_path)
 
 
 # Planted worlds in which it must help

@@ -145,7 +145,8 @@ def test_ratings_and_ranking_stay_and_own_weights_change_nothing(
         strict=True,
     ):
         np.testing.assert_allclose(mine, expected, rtol=1e-5)
-    np.testing.assert_array_equal(after.score(visible), before.score(visible))
+    # Not to the last bit: a matrix product is summed in another order if threads are few.
+    np.testing.assert_allclose(after.score(visible), before.score(visible), rtol=1e-5)
 
 
 def test_what_is_not_asked_for_wraps_nothing(

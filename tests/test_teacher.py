@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.networks.architecture import Architecture
-from models.networks.loss import preference_lesson
+from models.networks.hybrid_vae import HybridVAE
+from models.networks.loss import Lessons, preference_lesson, rating_lesson
 from training.baselines import fit_bias, fit_ease
 from training.config import Configuration, Optimisation, Teaching
 from training.errors import TrainingError
@@ -97,6 +99,38 @@ def test_half_of_the_random_pairs_follow_popularity(ratings: Ratings) -> None:
     np.testing.assert_allclose(drawn, (popularity + 1 / 80) / 2, atol=0.003)
 
 
+def test_where_all_items_are_taught_the_lesson_is_what_drawn_pairs_come_to(
+    ratings: Ratings,
+) -> None:
+    teacher, histories = teacher_of(200, 80, 4), ratings.histories()
+    torch.manual_seed(0)
+    network = HybridVAE(
+        Architecture(n_factors=4, hidden_dims=(8,), latent_dim=4), 80, torch.arange(1.0, 6.0), 3.0
+    ).eval()
+    users = np.arange(30)
+    part = histories.take(users)
+    vectors = network.users_of(*map(torch.from_numpy, (part.items, part.ratings, part.offsets)))
+
+    def lesson(pairs: int | Literal["all"], hide: NDArray[np.bool_]) -> tuple[float, Lessons]:
+        tutor = Tutor(RatingLessons.of(teacher, histories, pairs))
+        lessons = tutor.lessons(users, part, hide, np.random.default_rng(0))
+        return float(rating_lesson(network, vectors, lessons).detach()), lessons
+
+    nothing, everything = np.zeros(len(part.items), bool), np.ones(len(part.items), bool)
+    of_all, lessons = lesson("all", nothing)
+    popularity = np.bincount(histories.items, minlength=80) / len(histories.items)
+    rows, items = np.divmod(np.arange(30 * 80), 80)
+    rated = network.rate(vectors, torch.from_numpy(rows), torch.from_numpy(items))[0]
+    squared = np.square(rated.detach().numpy().reshape(30, 80) - dense(teacher)[users])
+    expected = (squared * (popularity + 1 / 80) / 2).sum(1).mean()
+    assert of_all == pytest.approx(0.8 * expected, rel=1e-4)
+    assert len(lessons.rows_S) == 0
+    drawn, _ = lesson(20_000, nothing)
+    assert drawn == pytest.approx(expected, rel=0.01)
+    of_hidden = squared[part.rows, part.items].mean()
+    assert lesson("all", everything)[0] == pytest.approx(0.8 * expected + 0.2 * of_hidden, rel=1e-4)
+
+
 def test_a_student_comes_closer_to_its_teacher(ratings: Ratings, tmp_path: Path) -> None:
     split = split_ratings(ratings, "random", 42)
     teacher = teacher_of(200, 80, 3)
@@ -156,9 +190,12 @@ def test_the_ranking_lesson_is_a_cross_entropy() -> None:
     not is_installed("myfm", ENVIRONMENTS),
     reason="the teacher's library is not there: make accuracy ONLY=ml-100k:myfm",
 )
-def test_bayesian_svdpp_is_told_faithfully_and_rates_better_than_biases(ratings: Ratings) -> None:
+def test_bayesian_svdpp_is_told_faithfully_and_rates_better_than_biases(
+    ratings: Ratings, tmp_path: Path
+) -> None:
+    (tmp_path / "peers").symlink_to(ENVIRONMENTS.resolve())
     split = split_ratings(ratings, "random", 42)
-    teacher = fit_teacher(ratings, split.fit, Teaching(rank=4, draws=60), 1, ENVIRONMENTS)
+    teacher = fit_teacher(ratings, split.fit, Teaching(rank=4, draws=60), 1, tmp_path)
     assert teacher.user_factors.shape == (200, 4 * 40)  # draws but for the burn-in, side by side
     rows = split.validation.hidden
     users, items = ratings.users[rows].astype(np.int64), ratings.items[rows].astype(np.int64)
@@ -175,6 +212,6 @@ def test_a_teacher_that_cannot_be_installed_is_told_in_one_sentence(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(TrainingError, match="myfm cannot be installed") as caught:
-        fit_teacher(ratings, np.arange(10), Teaching(), 1, tmp_path / "peers")
+        fit_teacher(ratings, np.arange(10), Teaching(), 1, tmp_path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "peers" / "myfm").exists()

@@ -157,7 +157,7 @@ def ablate(options: argparse.Namespace, console: Console) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     trials = ablate(
         Ablation(
-            request.ratings, request.split, variants, options.seeds, folder, request.environments,
+            request.ratings, request.split, variants, options.seeds, folder, request.state,
             request.say,
         )
     )  # fmt: skip

@@ -53,7 +53,7 @@ class Trial(BaseModel):
 class Ablation:
     """What to try: name -> configuration, the first being the base; from every seed.
 
-    folder: where trials are written down. environments: where a teacher's library lives.
+    folder: where trials are written down. state: where teachers and their libraries are.
     """
 
     ratings: Ratings
@@ -61,7 +61,7 @@ class Ablation:
     variants: dict[str, Configuration]
     seeds: Sequence[int]
     folder: Path
-    environments: Path
+    state: Path
     say: Callable[[str], None]
 
 
@@ -140,7 +140,7 @@ def _tutor(
     key = repr((taught.teacher, taught.ranking_teacher, configuration.seed))
     if key not in tutors:
         tutors[key] = engage_tutor(
-            ablation.ratings, ablation.split.fit, configuration, ablation.environments
+            ablation.ratings, ablation.split.fit, configuration, ablation.state
         )
     return tutors[key]
 

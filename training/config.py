@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from models.networks.architecture import Architecture
 from training.ensembles.member import Member, overridden
@@ -71,8 +71,9 @@ class Teaching(Section):
     """Gibbs draws, of which the first 20 are thrown away."""
     compressed_rank: int = Field(200, ge=1)
     """Rank of the mean of all draws as it is kept for teaching."""
-    pairs_per_user: int = Field(120, ge=1)
-    """Pairs a user is taught on per pass, half of them drawn by popularity."""
+    pairs_per_user: PositiveInt | Literal["all"] = 120
+    """Pairs a user is taught on per pass, half of them drawn by popularity; "all": every item,
+    weighted so, for catalogues of some thousands of items."""
     weight: float = Field(4.0, ge=0)
     """Weight of the squared difference from the teacher, on those and on the hidden pairs each."""
     side_information: bool = False
@@ -190,6 +191,16 @@ class Configuration(Section):
             raise ValueError(
                 "training.adversarial moves items that are free parameters: drop it, or "
                 "network.item_features and network.rater_encoding"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_lessons(self) -> Self:
+        teacher = self.training.teacher
+        if self.training.mixup and teacher and teacher.pairs_per_user == "all":
+            raise ValueError(
+                "training.mixup mixes users pair by pair and teacher.pairs_per_user is all: give "
+                "a number of pairs, or drop mixup"
             )
         return self
 

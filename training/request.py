@@ -28,8 +28,8 @@ class Request:
     say: Callable[[str], None]
     resume: bool = False
     progress: bool = True
-    environments: Path = Path(".usher/peers")
-    """Where a teacher's library has an environment of its own."""
+    state: Path = Path(".usher")
+    """Where teachers are kept, and the environments of their libraries."""
     pairwise: bool = False
     """Whether the pairwise VAE of the notes joins the baselines: it takes much longer."""
 

@@ -114,7 +114,9 @@ def _fit(
 ) -> _Fits | None:
     """Choose, calibrate, refit; None if it was interrupted."""
     with watch.stage("teach"):
-        faculty.teacher("choose")
+        teacher = faculty.teacher("choose")
+    if teacher is not None:  # it may have been kept; what it took counts all the same
+        watch.seconds["teach"] = max(watch.seconds["teach"], round(teacher.fit_seconds, 2))
     with watch.stage("choose"):
         chosen = estimator.choose()
     if chosen is None:

@@ -36,6 +36,10 @@ class NoAttention(nn.Module):
         """0."""
         return factors_TF.new_zeros(())
 
+    def read_all(self, kept_BS: Tensor, factors_IF: Tensor) -> Tensor:
+        """0."""
+        return factors_IF.new_zeros(())
+
 
 class HistoryAttention(nn.Module):
     """Linear attention between the rating factors of targets and the embeddings of a history."""
@@ -79,6 +83,15 @@ class HistoryAttention(nn.Module):
         spoken_T = (self.to_readout(factors_TF) * said_TW[:, :-1]).sum(1)
         shrunk_T: Tensor = spoken_T / torch.sqrt(1 + weight_T)
         return shrunk_T
+
+    def read_all(self, kept_BS: Tensor, factors_IF: Tensor) -> Tensor:
+        """What every history says of every item, [B, I]."""
+        query_ID = feature(self.to_query(factors_IF))
+        kept_BDW = kept_BS.unflatten(1, (self.width, self.width + 1))
+        said_BIW = torch.einsum("id,bdw->biw", query_ID, kept_BDW)
+        spoken_BI = torch.einsum("iv,biv->bi", self.to_readout(factors_IF), said_BIW[..., :-1])
+        shrunk_BI: Tensor = spoken_BI / torch.sqrt(1 + said_BIW[..., -1])
+        return shrunk_BI
 
 
 def feature(x: Tensor) -> Tensor:

@@ -234,6 +234,17 @@ class HybridVAE(nn.Module):
         """
         return self.likelihood.rate(*self.locate(users, rows_T, items_T))
 
+    def rate_all(self, users: UserVectors) -> Tensor:
+        """Predicted ratings of every item, [B, I], as `rate` has them of named pairs."""
+        factors_IF = self.rating_factors
+        product_BI = users.rating_BF @ factors_IF.T
+        bias_BI = users.bias_B[:, None] + self.rating_bias
+        spoken_BI = self.attention.read_all(users.kept_BS, factors_IF)
+        location_BI = self.rating_mean + bias_BI + product_BI + spoken_BI
+        log_spread_BI = users.log_spread_B[:, None] + self.log_spread
+        rated, _ = self.likelihood.rate(location_BI.flatten(), log_spread_BI.flatten())
+        return rated.view_as(location_BI)
+
     def locate(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Location in rating units and log-spread of each pair, [T] each, for the likelihood."""
         factors_TF = self.rating_factors[items_T]

@@ -35,9 +35,20 @@ class Hidden:
     """bool: which of them are targets of the preference head."""
 
 
+HIDDEN_PART = 0.2  # of the rating lesson is about hidden pairs, where all items are taught
+
+
+@dataclass(frozen=True)
+class Everywhere:
+    """What a teacher says of the rating of every item; weight_I, of sum 1, how much each counts."""
+
+    ratings_BI: Tensor
+    weight_I: Tensor
+
+
 @dataclass(frozen=True)
 class Lessons:
-    """What teachers say of a batch: of ratings for S pairs, of preference for all items."""
+    """What teachers say of a batch: of ratings for S pairs or all, of preference for all items."""
 
     rows_S: Tensor
     items_S: Tensor
@@ -45,6 +56,8 @@ class Lessons:
     """S is 0 without a teacher of ratings."""
     preference_BI: Tensor | None
     """Each user's distribution over the items; None without a teacher of ranking."""
+    everywhere: Everywhere | None = None
+    """Given where a teacher of ratings teaches all items; the S pairs are then the hidden ones."""
 
     def to(self, device: torch.device) -> Lessons:
         """The same lessons on another device."""
@@ -53,6 +66,10 @@ class Lessons:
             self.items_S.to(device),
             self.ratings_S.to(device),
             None if self.preference_BI is None else self.preference_BI.to(device),
+            self.everywhere
+            and Everywhere(
+                self.everywhere.ratings_BI.to(device), self.everywhere.weight_I.to(device)
+            ),
         )
 
 
@@ -134,7 +151,12 @@ def preference_terms(
 def rating_lesson(network: HybridVAE, users: UserVectors, lessons: Lessons) -> Tensor:
     """Mean squared difference from the teacher's ratings (Hinton et al. 2015, for regression)."""
     predicted_S, _ = network.rate(users, lessons.rows_S, lessons.items_S)
-    return mean_or_zero((predicted_S - lessons.ratings_S).square())
+    of_pairs = mean_or_zero((predicted_S - lessons.ratings_S).square())
+    if lessons.everywhere is None:
+        return of_pairs
+    difference_BI = network.rate_all(users) - lessons.everywhere.ratings_BI
+    of_all = (difference_BI.square() @ lessons.everywhere.weight_I).mean()
+    return torch.lerp(of_all, of_pairs, HIDDEN_PART)
 
 
 def preference_lesson(log_preference_BI: Tensor, taught_BI: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from pathlib import Path
 from training.accuracy.bench import LIKED_FROM, Bench, Measured
 from training.accuracy.models import MODELS, recipe_of
 from training.accuracy.plan import HELD_OUT_USERS, SPLIT_SEED, Cell
-from training.accuracy.recipe import ROOT
 from training.accuracy.record import FIELDS, Record, Row, Run
 from training.accuracy.revision import revision
+from training.code_digest import ROOT
 from training.errors import TrainingError
 from training.evaluation.scores import Scores
 from training.experiments.entry import Finished, Started, describe, finished

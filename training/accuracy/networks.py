@@ -39,7 +39,7 @@ def measure_network(bench: Bench) -> Measured:
     configuration = configuration_of(bench.cell)
     request = Request(
         bench.ratings, bench.split, configuration, folder, bench.say,
-        progress=False, environments=bench.state / "peers",
+        progress=False, state=bench.state,
     )  # fmt: skip
     outcome = run(request)
     if outcome is None:

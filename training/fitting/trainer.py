@@ -25,6 +25,7 @@ from models.networks.hybrid_vae import HybridVAE
 from training.config import Configuration, Optimisation
 from training.fitting.batches import Batch, DenoisingBatches, FoldBatches
 from training.fitting.callbacks import Averaging, Replay, Reseed, SaveLast
+from training.fitting.cores import Ahead, threads_for
 from training.fitting.initial import build_network
 from training.fitting.interrupts import graceful_interrupt
 from training.fitting.learner import Learner
@@ -98,7 +99,8 @@ def choose(
     validation = _loader(
         FoldBatches(ratings, fold, FOLD_USERS, configuration.evaluation.liked_from)
     )
-    with graceful_interrupt(trainer) as interrupt:
+    sharing = threads_for(settings.batch_users, len(ratings.catalog))
+    with graceful_interrupt(trainer) as interrupt, sharing:
         trainer.fit(
             learner, _loader(batches), validation, ckpt_path=last if last.exists() else None
         )
@@ -135,7 +137,8 @@ def refit(
         callbacks.append(Replay(rates, settings.learning_rate.warmup_epochs))
     averaging = _averaging(learner, settings) if chosen.averaged else []
     trainer = _trainer(chosen.epochs, [*callbacks, *averaging], progress=progress)
-    with graceful_interrupt(trainer) as interrupt:
+    sharing = threads_for(settings.batch_users, len(ratings.catalog))
+    with graceful_interrupt(trainer) as interrupt, sharing:
         trainer.fit(learner, _loader(batches))
     for average in averaging:
         learner.network.load_state_dict(average.average.module.state_dict())
@@ -228,7 +231,7 @@ def _quieten() -> None:
 
 def _loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:
     # A generator of its own: DataLoader draws a seed from the global one at every pass.
-    return DataLoader(batches, batch_size=None, generator=torch.Generator())
+    return DataLoader(Ahead(batches), batch_size=None, generator=torch.Generator())
 
 
 def _restore(network: HybridVAE, checkpoint: str) -> int:

@@ -1,18 +1,15 @@
 """The teachers of a run: one for the rows of each step, shared by all that learn in it.
 
 Where there is more than one core, the teacher of the refit is fitted beside that of the first step,
-since neither needs anything of the other. A finished teacher is kept in the run's folder, so a
-resumed run does not wait for it again.
+since neither needs anything of the other. Finished teachers are kept (`teacher_fit`), so a resumed
+run, or one that learns from the same teachers, does not wait for them again.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
-
-import numpy as np
 
 from training.config import Configuration
 from training.fitting.time_effects import ratings_as_of
@@ -66,10 +63,8 @@ class Faculty:
             return None
         if step not in self._teachers:
             self._begin(step)
-            if step in self._fits:
-                _keep(self._fits[step].result(), self._path(step))
-                self._fits.pop(step).stop()
-            self._teachers[step] = _kept(self._path(step))
+            self._teachers[step] = self._fits[step].result()
+            self._fits.pop(step).stop()
         return self._teachers[step]
 
     def tutor(self, step: Step, configuration: Configuration) -> Tutor | None:
@@ -84,19 +79,15 @@ class Faculty:
         return self._tutors[key]
 
     def _begin(self, step: Step) -> None:
-        """Start a fit, unless it has started or an earlier run has finished it."""
-        request, path = self.request, self._path(step)
+        """Start a fit, unless it has started."""
+        request = self.request
         settings, rows = request.configuration.training, self.rows(step)
-        if settings.teacher is None or step in self._fits or (request.resume and path.exists()):
+        if settings.teacher is None or step in self._fits:
             return
-        path.unlink(missing_ok=True)
         told = ratings_as_of(request.ratings, rows, settings.time_effects)
         self._fits[step] = TeacherFit(
-            told, rows, settings.teacher, request.configuration.seed, request.environments
+            told, rows, settings.teacher, request.configuration.seed, request.state
         )
-
-    def _path(self, step: Step) -> Path:
-        return self.request.folder / f"teacher-{step}.npz"
 
     def _stop(self) -> None:
         for fit in self._fits.values():
@@ -107,16 +98,3 @@ class Faculty:
 def _cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _keep(teacher: Teacher, path: Path) -> None:
-    half = path.with_suffix(".half")
-    with half.open("wb") as file:
-        np.savez(file, allow_pickle=False, **vars(teacher))
-    os.replace(half, path)
-
-
-def _kept(path: Path) -> Teacher:
-    with np.load(path, allow_pickle=False) as arrays:
-        content = {name: arrays[name] for name in arrays.files}
-    return Teacher(**content | {"mean": float(content["mean"])})

@@ -8,7 +8,10 @@ served; it sees the student's training rows and nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.histories import Histories
-from models.networks.loss import Lessons
+from models.networks.loss import Everywhere, Lessons
 from training.baselines import EASE
 
 OVERSAMPLING = 20
@@ -27,7 +30,7 @@ class Teacher:
     """Ratings as mean + user bias + item bias + <user factors, item factors>.
 
     user_bias: float32 [U]. item_bias: float32 [I]. user_factors: float32 [U, F]. item_factors:
-    float32 [I, F].
+    float32 [I, F]. fit_seconds: how long fitting took.
     """
 
     mean: float
@@ -35,6 +38,7 @@ class Teacher:
     item_bias: NDArray[np.float32]
     user_factors: NDArray[np.float32]
     item_factors: NDArray[np.float32]
+    fit_seconds: float = 0.0
 
     def rate(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:
         """The teacher's rating of each pair, float32 [S]; not clipped to the scale."""
@@ -43,6 +47,13 @@ class Teacher:
             self.mean + self.user_bias[users] + self.item_bias[items] + product
         )
         return rating.astype(np.float32)
+
+    def rate_all(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The teacher's rating of every item by each of B users, float32 [B, I]; not clipped."""
+        bias_BI = np.float32(self.mean) + self.user_bias[users, None] + self.item_bias
+        rating: NDArray[np.float32] = self.user_factors[users] @ self.item_factors.T
+        rating += bias_BI
+        return rating
 
     def compressed(self, rank: int, seed: int) -> Teacher:
         """The same teacher with its products at rank `rank`, by randomised SVD.
@@ -62,34 +73,69 @@ class Teacher:
         small = (basis.T @ left) @ right.T
         u, s, vt = np.linalg.svd(small, full_matrices=False)
         user_factors = (basis @ u[:, :rank]) * s[:rank]
-        return Teacher(self.mean, self.user_bias, self.item_bias, user_factors, vt[:rank].T.copy())
+        return replace(self, user_factors=user_factors, item_factors=vt[:rank].T.copy())
+
+
+def keep_teacher(teacher: Teacher, path: Path) -> None:
+    """Write a teacher, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(f".{os.getpid()}.half")
+    with half.open("wb") as file:
+        np.savez(file, allow_pickle=False, **vars(teacher))
+    os.replace(half, path)
+
+
+def kept_teacher(path: Path) -> Teacher:
+    """Read what `keep_teacher` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        content = {name: arrays[name] for name in arrays.files}
+    numbers = {name: float(content[name]) for name in ("mean", "fit_seconds")}
+    return Teacher(**content | numbers)
 
 
 @dataclass(frozen=True)
 class RatingLessons:
-    """A teacher of ratings, and which pairs it is asked about.
+    """A teacher of ratings, and which pairs it is asked about: half uniform, half by popularity.
 
-    popularity: float64 [I], cumulative: the share of ratings up to each item.
+    popularity: float64 [I]: each item's share of ratings. pairs_per_user: "all" is what ever more
+    pairs come to, without the noise of drawing them, and costs a batch of B users B x I numbers.
     """
 
     teacher: Teacher
     popularity: NDArray[np.float64]
-    pairs_per_user: int
+    pairs_per_user: int | Literal["all"]
 
     @staticmethod
-    def of(teacher: Teacher, histories: Histories, pairs_per_user: int) -> RatingLessons:
+    def of(
+        teacher: Teacher, histories: Histories, pairs_per_user: int | Literal["all"]
+    ) -> RatingLessons:
         """Lessons whose popular half of pairs follows the items of `histories`."""
         counts = np.bincount(histories.items, minlength=len(teacher.item_bias))
-        return RatingLessons(teacher, np.cumsum(counts) / counts.sum(), pairs_per_user)
+        return RatingLessons(teacher, counts / counts.sum(), pairs_per_user)
+
+    @property
+    def drawn_per_user(self) -> int:
+        """How many pairs are drawn: none where all are taught."""
+        return 0 if self.pairs_per_user == "all" else self.pairs_per_user
+
+    def everywhere(self, users: NDArray[np.int64]) -> Everywhere | None:
+        """Every item's rating by each of the users, if all are taught."""
+        if self.pairs_per_user != "all":
+            return None
+        weight_I = (self.popularity + 1 / len(self.popularity)) / 2
+        return Everywhere(
+            torch.from_numpy(self.teacher.rate_all(users)),
+            torch.from_numpy(weight_I.astype(np.float32)),
+        )
 
     def draw(self, users: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Random items int64 [users * pairs_per_user], half uniform and half by popularity.
+        """Random items int64 [users * drawn_per_user], half uniform and half by popularity.
 
         They are drawn blindly, so no row that must stay unseen shapes them.
         """
-        shape = (users, self.pairs_per_user)
+        shape = (users, self.drawn_per_user)
         uniform = rng.integers(0, len(self.popularity), shape)
-        popular = np.searchsorted(self.popularity, rng.random(shape), side="right")
+        popular = np.searchsorted(np.cumsum(self.popularity), rng.random(shape), side="right")
         items = np.where(np.arange(shape[1]) % 2 == 0, uniform, popular).ravel()
         return items.clip(max=len(self.popularity) - 1)
 
@@ -124,20 +170,22 @@ class Tutor:
         hide: NDArray[np.bool_],
         rng: np.random.Generator,
     ) -> Lessons:
-        """Lessons on random pairs and on the hidden ones, and on each user's preference.
+        """Lessons on random pairs, or all, and on the hidden ones, and on each user's preference.
 
         users: int64 [B], whose whole histories are `histories`; hide: bool [N], their hidden part.
         """
         rows = items = np.zeros(0, np.int64)
-        taught = np.zeros(0, np.float32)
+        taught, everywhere = np.zeros(0, np.float32), None
         if self.ratings is not None:
-            drawn = np.arange(len(users), dtype=np.int64).repeat(self.ratings.pairs_per_user)
+            drawn = np.arange(len(users), dtype=np.int64).repeat(self.ratings.drawn_per_user)
             rows = np.concatenate([drawn, histories.rows[hide]])
             items = np.concatenate([self.ratings.draw(len(users), rng), histories.items[hide]])
             taught = self.ratings.teacher.rate(users[rows], items)
+            everywhere = self.ratings.everywhere(users)
         return Lessons(
             torch.from_numpy(rows),
             torch.from_numpy(items),
             torch.from_numpy(taught),
             self.ranking.preference(histories) if self.ranking else None,
+            everywhere,
         )

@@ -14,7 +14,7 @@ from training.teachers.teacher_fit import fit_teacher
 
 
 def engage_tutor(
-    ratings: Ratings, rows: Rows, configuration: Configuration, environments: Path
+    ratings: Ratings, rows: Rows, configuration: Configuration, state: Path
 ) -> Tutor | None:
     """Fit the teachers a configuration names to `rows`, and nothing else; None if it names none.
 
@@ -23,7 +23,7 @@ def engage_tutor(
     settings, teacher = configuration.training, None
     if settings.teacher is not None:
         told = ratings_as_of(ratings, rows, settings.time_effects)
-        teacher = fit_teacher(told, rows, settings.teacher, configuration.seed, environments)
+        teacher = fit_teacher(told, rows, settings.teacher, configuration.seed, state)
     return tutor_of(ratings, rows, configuration, teacher)
 
 
