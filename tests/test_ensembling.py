@@ -100,7 +100,7 @@ def test_a_trained_ensemble_is_served_as_torch_computes_it(
     assert fits.read_text().count("began") == 2  # one teacher a step, shared by the members
     prices = [member.price for member in members.values()]
     sizes = [price.weight_bytes for price in prices if price]
-    assert max(sizes) < report.ensemble.price.weight_bytes <= sum(sizes) * 1.1
+    assert max(sizes) < report.ensemble.price.weight_bytes <= sum(sizes) * 1.2
 
     bundle = open_bundle(Path(bentoml.models.get("usher:latest").path))
     assert bundle.manifest.metrics["rmse"] == report.tests[0].of("ensemble").rmse

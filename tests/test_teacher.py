@@ -17,6 +17,7 @@ from training.baselines import fit_bias, fit_ease
 from training.config import Configuration, Optimisation, Teaching
 from training.errors import TrainingError
 from training.fitting.batches import DenoisingBatches
+from training.fitting.initial import build_network
 from training.fitting.trainer import choose
 from training.peers.environment import is_installed
 from training.ratings import Ratings
@@ -67,6 +68,29 @@ def test_compression_is_as_good_as_the_exact_truncated_svd() -> None:
     mine = np.linalg.norm(product - compressed.user_factors @ compressed.item_factors.T)
     assert mine <= best * 1.01
     assert teacher.compressed(60, seed=0) is teacher
+
+
+def test_a_taught_network_starts_from_the_items_of_its_teacher(ratings: Ratings) -> None:
+    teacher = teacher_of(200, 80, 40, decay=0.8)
+    product = teacher.user_factors @ teacher.item_factors.T
+    factors = teacher.starting_factors(12, seed=1)
+    assert factors.shape == (80, 12)
+    users = product @ np.linalg.pinv(factors).T
+    np.testing.assert_allclose(np.square(users).mean(0), 1, rtol=0.02)
+    u, s, vt = np.linalg.svd(product, full_matrices=False)
+    best = np.linalg.norm(product - (u[:, :12] * s[:12]) @ vt[:12])
+    assert np.linalg.norm(product - users @ factors.T) <= best * 1.01
+    configuration = Configuration(
+        name="student", network=Architecture(n_factors=12, hidden_dims=(16,), latent_dim=4)
+    )
+    rows = np.arange(len(ratings))
+    network = build_network(ratings, rows, configuration, teacher)
+    np.testing.assert_array_equal(network.rating_factors.detach().numpy(), factors)
+    wide = configuration.model_copy(
+        update={"network": Architecture(n_factors=50, hidden_dims=(16,), latent_dim=4)}
+    )
+    wider, alone = (build_network(ratings, rows, wide, one) for one in (teacher, None))
+    torch.testing.assert_close(wider.rating_factors[:, 40:], alone.rating_factors[:, 40:])
 
 
 def test_lessons_are_the_teachers_ratings_of_random_and_hidden_pairs(ratings: Ratings) -> None:

@@ -118,6 +118,11 @@ class HybridVAE(nn.Module):
         self.rating_bias.copy_(rating_bias_I)
         self.preference_bias.copy_(preference_bias_I)
 
+    @torch.no_grad()
+    def start_rating_factors(self, factors_IK: Tensor) -> None:
+        """Set the first K rating factors of every item, float32 [I, K], K at most F."""
+        self.rating_factors[:, : factors_IK.shape[1]] = factors_IK
+
     def users_of(self, items_N: Tensor, ratings_N: Tensor, offsets: Tensor) -> UserVectors:
         """Fold histories in: the posterior mean, decoded. offsets: int64 [B + 1]."""
         history = (items_N, ratings_N, rows_of(offsets, items_N), offsets.shape[0] - 1)

@@ -20,16 +20,21 @@ from training.errors import ConfigurationError
 from training.fitting.parametrizations import parametrize
 from training.fitting.time_effects import ratings_as_of
 from training.ratings import Ratings
+from training.teachers.teacher import Teacher
 
 MOST_LEVELS = 20
 
 
 def build_network(
-    ratings: Ratings, rows: NDArray[np.int64], configuration: Configuration
+    ratings: Ratings,
+    rows: NDArray[np.int64],
+    configuration: Configuration,
+    teacher: Teacher | None = None,
 ) -> HybridVAE:
     """An untrained network for these rows, seeded by the configuration; `collapsed` to be served.
 
-    Raises ConfigurationError if an option needs what the ratings do not have.
+    With a teacher of ratings, rating factors start from those of its items. Raises
+    ConfigurationError if an option needs what the ratings do not have.
     """
     pl.seed_everything(configuration.seed, verbose=False)
     levels = ratings.scale.levels
@@ -45,6 +50,9 @@ def build_network(
     likes = np.bincount(ratings.items[rows][liked], minlength=items)
     log_popularity = np.log((likes + 1) / (likes.sum() + items))
     network.start_items(_float32(bias.item_biases), _float32(log_popularity))
+    if teacher is not None:
+        factors = teacher.starting_factors(configuration.network.n_factors, configuration.seed)
+        network.start_rating_factors(torch.from_numpy(factors))
     levels_N = network.level_of(torch.from_numpy(ratings.values[rows]))
     network.likelihood.start(torch.bincount(levels_N, minlength=len(levels)))
     _start_shallow(network, ratings, rows, configuration)

@@ -186,7 +186,8 @@ def _learner(
     say: Callable[[str], None],
     tutor: Tutor | None,
 ) -> tuple[Learner, DenoisingBatches]:
-    network = build_network(ratings, rows, configuration)
+    teacher = tutor.ratings.teacher if tutor and tutor.ratings else None
+    network = build_network(ratings, rows, configuration, teacher)
     settings, liked_from = configuration.training, configuration.evaluation.liked_from
     histories, items = ratings.histories(rows), len(ratings.catalog)
     draws = settings.negatives

@@ -55,6 +55,16 @@ class Teacher:
         rating += bias_BI
         return rating
 
+    def starting_factors(self, factors: int, seed: int) -> NDArray[np.float32]:
+        """Its items' factors float32 [I, at most `factors`], for a network to start from.
+
+        Scaled so that the factors of users that go with them have unit mean squares.
+        """
+        most = self.compressed(factors, seed)
+        scales = np.sqrt(np.square(most.user_factors).mean(axis=0))
+        scaled: NDArray[np.float32] = most.item_factors * scales
+        return scaled
+
     def compressed(self, rank: int, seed: int) -> Teacher:
         """The same teacher with its products at rank `rank`, by randomised SVD.
 
