@@ -9,12 +9,16 @@ ServiceError
     |   `-- UnknownGenre   422  a genre the catalogue does not hold
     |-- MalformedRequest   400  the request could not be read at all
     |-- NotFound           404  no such route
+    |-- NotRated           404  the user has not rated the item
     |-- MethodNotAllowed   405  the route has other methods
     |-- BodyTooSlow        408  the body did not come in time
     |-- BodyTooLarge       413  more than 1 MB
     |-- InternalError      500  our mistake; the log has it
+    |-- HistoryFull        409  the user has changed as many ratings as are kept
     |-- Overloaded         503  the engine's queue is full; retry
     |-- NotReady           503  no model is loaded yet
+    |-- RatingsUnavailable 503  the ratings Redis does not answer
+    |-- RatingsNotKept     501  no ratings Redis is configured
     `-- TimedOut           504  the request took longer than it may
 """
 
@@ -174,6 +178,30 @@ class NotReady(Overloaded):
     """No model is loaded."""
 
     kind, title = "not-ready", "The service is not ready"
+
+
+class NotRated(Problem):
+    """The user has not rated the item."""
+
+    status, kind, title = 404, "not-rated", "There is no such rating"
+
+
+class HistoryFull(Problem):
+    """The user has changed as many ratings as are kept."""
+
+    status, kind, title = 409, "history-full", "The user has too many changed ratings"
+
+
+class RatingsUnavailable(Overloaded):
+    """The ratings Redis does not answer."""
+
+    kind, title = "ratings-unavailable", "Ratings cannot be read or kept now"
+
+
+class RatingsNotKept(Problem):
+    """No ratings Redis is configured."""
+
+    status, kind, title = 501, "ratings-not-kept", "This service keeps no ratings"
 
 
 class TimedOut(Problem):

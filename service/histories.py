@@ -1,8 +1,8 @@
-"""Where a user's history and its version come from.
+"""Where a user's history and its version come from: the bundle, and what was given since.
 
-Today from the bundle alone, at version 0. Ratings given since training will be a delta over it,
-read from Redis through the same two calls; nothing else has to change then. The stamp is all a
-cached answer depends on besides the bundle and the parameters, so it must be cheap.
+The bundle's histories are those the model was trained with, at version 0. Ratings given since are
+a delta over them (`service.ratings`). The stamp is all a cached answer depends on besides the
+bundle and the parameters, so it must be cheap.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from models.catalog import Catalog
 from models.histories import Histories
 from models.manifest import RatingScale
 from service.errors import Fault, InvalidRequest, UnknownItem
+from service.ratings import Delta, RatingsStore
 from service.schemas import GivenRating
 
 BUNDLE_VERSION = "0"
@@ -67,6 +68,53 @@ class BundleHistories:
             return None
         offsets = self._users.histories.offsets
         return row if offsets[row + 1] > offsets[row] else None
+
+
+class StoredHistories:
+    """The bundle's histories with what users changed since. Raises RatingsUnavailable."""
+
+    def __init__(
+        self, bundled: BundleHistories, store: RatingsStore, catalog: Catalog, scale: RatingScale
+    ) -> None:
+        self._bundled = bundled
+        self._store = store
+        self._catalog = catalog
+        self._scale = scale
+
+    async def stamp(self, user_id: str) -> Stamp:
+        """The token of the user's last change; without one, the bundle's stamp."""
+        version = await self._store.version(user_id)
+        return await self._bundled.stamp(user_id) if version is None else Stamp(user_id, version)
+
+    async def read(self, user_id: str) -> tuple[Stamp, Histories]:
+        """The history as it is now, under the version it was read with."""
+        delta = await self._store.read(user_id)
+        stamp, history = await self._bundled.read(user_id)
+        if delta.version is None:
+            return stamp, history
+        return Stamp(user_id, delta.version), changed(history, delta, self._catalog, self._scale)
+
+
+def changed(history: Histories, delta: Delta, catalog: Catalog, scale: RatingScale) -> Histories:
+    """One history (one row) with a delta over it, sorted by item.
+
+    Items this catalogue lacks and ratings off this model's scale stay in the store and are left
+    out: another model may know them.
+    """
+    ratings = (
+        {}
+        if delta.cleared
+        else dict(zip(history.items.tolist(), history.ratings.tolist(), strict=True))
+    )
+    for item_id, given in delta.ratings.items():
+        row = catalog.index_by_id.get(item_id)
+        if row is not None:
+            ratings.pop(row, None)
+            if given is not None and scale.contains(given.rating):
+                ratings[row] = given.rating
+    items = np.array(sorted(ratings), np.int64)
+    values = np.array([ratings[item] for item in items.tolist()], np.float32)
+    return Histories(items, values, np.array([0, len(items)], np.int64))
 
 
 def history_of_ratings(

@@ -51,6 +51,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.ratings_commands = Counter(
+            "usher_ratings_commands_total",
+            "Commands to the ratings Redis by kind (read, write) and outcome (done, failed).",
+            ["kind", "outcome"],
+            registry=registry,
+        )
         self.answers = Counter(
             "usher_answers_computed_total",
             "Histories answered by the model, by basis.",

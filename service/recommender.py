@@ -24,6 +24,7 @@ from service.filters import Filters
 from service.histories import HistorySource, history_of_ratings, known_items
 from service.metrics import Metrics
 from service.schemas import Basis, GivenRating, Selection
+from service.user_ratings import UserRatings
 
 LEFT_OUT_RATINGS = 1_000_000
 """Ratings a caller may have encoded again to predict items that are among them."""
@@ -48,6 +49,7 @@ class Recommender:
         rater: MicroBatcher[RateJob, Estimates],
         histories: HistorySource,
         cache: AnswerCache,
+        ratings: UserRatings,
         metrics: Metrics,
     ) -> None:
         self.bundle = bundle
@@ -56,6 +58,7 @@ class Recommender:
         self._rater = rater
         self._histories = histories
         self._cache = cache
+        self.ratings = ratings
         self._metrics = metrics
         self._filters = Filters(bundle.catalog)
         self._writer = AnswerWriter(bundle)
@@ -113,8 +116,9 @@ class Recommender:
         return Answer(addressed(user_id, body), CacheState.OFF)
 
     async def close(self) -> None:
-        """Let go of the cache's connections."""
+        """Let go of the connections to both Redis."""
         await self._cache.close()
+        await self.ratings.close()
 
     def _given(self, ratings: Sequence[GivenRating]) -> Histories:
         scale = self.bundle.manifest.rating_scale

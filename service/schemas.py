@@ -24,6 +24,7 @@ is_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 ExcludedIds = Annotated[tuple[Id, ...], Field(max_length=MAX_EXCLUDED)]
 Year = Annotated[int, Field(ge=0, le=9999)]
+RatedAt = Annotated[int, Field(ge=0, le=253_402_300_799)]  # Unix seconds, to the year 9999
 
 
 def _example(*examples: dict[str, Any]) -> ConfigDict:
@@ -69,7 +70,7 @@ class GivenRating(BaseModel):
 
     item_id: Id
     rating: Annotated[float, Field(allow_inf_nan=False)]
-    rated_at: int | None = Field(
+    rated_at: RatedAt | None = Field(
         default=None,
         description="Unix seconds. For models that use time; the present one predicts without it.",
     )
@@ -119,6 +120,57 @@ class PredictionRequest(BaseModel):
         if (self.ratings is None) == (self.user_id is None):
             raise ValueError("give either user_id or ratings")
         return self
+
+
+class NewRating(BaseModel):
+    """A rating to keep for a user."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"rating": 4.5}, {"rating": 3, "rated_at": 1700000000}]},
+    )
+
+    rating: Annotated[float, Field(allow_inf_nan=False)]
+    rated_at: RatedAt | None = Field(default=None, description="Unix seconds; null: now.")
+
+
+class NewRatings(BaseModel):
+    """All that a user has rated from now on."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"ratings": [{"item_id": "318", "rating": 4.5}]}]},
+    )
+
+    ratings: GivenRatings
+
+
+class ListedRating(BaseModel):
+    """One of a user's ratings."""
+
+    item_id: str
+    title: str | None = Field(description="null of an item the present model does not have")
+    rating: float
+    rated_at: int | None = Field(description="Unix seconds; null of ratings trained on")
+    counts: bool = Field(
+        description="Whether the present model uses it: it has the item, and the rating is on its "
+        "scale."
+    )
+
+
+class UserRating(ListedRating):
+    """One rating and whose it is."""
+
+    user_id: str
+
+
+class UserRatingList(BaseModel):
+    """A user's ratings, by item id: those trained on, with what was changed since."""
+
+    user_id: str
+    ratings: list[ListedRating]
 
 
 class Interval(BaseModel):

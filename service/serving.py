@@ -22,12 +22,14 @@ from service.circuit import Circuit
 from service.engine import Engine, RankJob, RateJob
 from service.errors import NotReady
 from service.filters import Filters
-from service.histories import BundleHistories
+from service.histories import BundleHistories, StoredHistories
 from service.metrics import Metrics
+from service.ratings import RatingsStore
 from service.recommender import Recommender
 from service.redis_link import RedisLink
 from service.schemas import Selection
 from service.settings import Settings
+from service.user_ratings import UserRatings
 
 
 @dataclass
@@ -61,6 +63,9 @@ def open_recommender(
     warm(engine, bundle)
     provider = ",".join(engine.providers)
     metrics.model.labels(bundle.manifest.version, bundle.digest, provider).set(1)
+    bundled, store = BundleHistories(bundle.users), open_store(settings, metrics)
+    scale = bundle.manifest.rating_scale
+    stored = bundled if store is None else StoredHistories(bundled, store, bundle.catalog, scale)
     limits = BatchLimits(
         settings.batch_histories,
         settings.batch_ratings,
@@ -72,8 +77,9 @@ def open_recommender(
         engine,
         MicroBatcher(engine.rank, RankJob.weigh, executor, limits, metrics.of_graph("recommend")),
         MicroBatcher(engine.rate, RateJob.weigh, executor, limits, metrics.of_graph("rate")),
-        BundleHistories(bundle.users),
+        stored,
         open_cache(settings, metrics),
+        UserRatings(bundle, store, time.time),
         metrics,
     )
 
@@ -86,6 +92,15 @@ def open_cache(settings: Settings, metrics: Metrics) -> AnswerCache:
         link = RedisLink(settings.cache_url, timeout_s, settings.cache_connections)
     circuit = Circuit(settings.cache_failures, settings.cache_rest_ms / 1000, time.monotonic)
     return AnswerCache(link, circuit, metrics, settings.cache_ttl_s, random.Random())
+
+
+def open_store(settings: Settings, metrics: Metrics) -> RatingsStore | None:
+    """The store of given ratings the settings name; nothing is connected yet."""
+    if settings.ratings_url is None:
+        return None
+    connections = settings.ratings_connections
+    link = RedisLink(settings.ratings_url, settings.ratings_timeout_ms / 1000, connections)
+    return RatingsStore(link, connections, metrics)
 
 
 def warm(engine: Engine, bundle: Bundle) -> None:

@@ -30,7 +30,14 @@ class Settings(BaseSettings):
     """Redis that holds finished answers (`redis://`, `rediss://` or `unix://`). Unset: no cache."""
 
     ratings_url: str | None = None
-    """Redis that will hold ratings given since training. Histories are the bundle's until then."""
+    """Redis that keeps the ratings people give (`redis://`, `rediss://` or `unix://`). Unset: none
+    can be given, and histories are those the model was trained with."""
+
+    ratings_timeout_ms: PositiveInt = 1000
+    """How long a command to it may take before the caller gets a 503."""
+
+    ratings_connections: PositiveInt = 64
+    """Connections one worker opens to it at most; callers beyond them wait their turn."""
 
     cache_ttl_s: PositiveInt = 3600
     """How long an answer is kept; each entry lives up to a tenth less, so they do not expire at

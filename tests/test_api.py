@@ -277,10 +277,12 @@ def test_the_document_is_openapi_3_1_with_examples(client: httpx.Client) -> None
         "/v1/users/{user_id}/recommendations",
         "/v1/recommendations",
         "/v1/predictions",
+        "/v1/users/{user_id}/ratings",
+        "/v1/users/{user_id}/ratings/{item_id}",
         "/v1/model",
     }
     schemas = document["components"]["schemas"]
-    for name in ("RecommendationRequest", "PredictionRequest", "ProblemDocument"):
+    for name in ("RecommendationRequest", "PredictionRequest", "NewRating", "ProblemDocument"):
         assert schemas[name]["examples"], name
     for path in document["paths"].values():
         for operation in path.values():

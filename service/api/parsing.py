@@ -4,7 +4,7 @@ FastAPI documents an endpoint from its signature; `ParsedRoute` reads the reques
 signature, in a fraction of the time and strictly: a parameter nobody knows is an error, JSON
 numbers are numbers, and every error names the part of the request that was at fault.
 
-    user_id    from the path
+    user_id    from the path; so is item_id
     selection  from the query string
     body       from the JSON body; its annotation is the model it must fit
 """
@@ -57,14 +57,21 @@ class ParsedRoute(APIRoute):
 def _readers_of(endpoint: Callable[..., Any]) -> list[tuple[str, Reader]]:
     hints = typing.get_type_hints(endpoint)
     names = [name for name in inspect.signature(endpoint).parameters if name != "request"]
-    fixed: dict[str, Reader] = {"user_id": _user_id, "selection": _selection}
+    fixed: dict[str, Reader] = {
+        "user_id": _id_reader("user_id"),
+        "item_id": _id_reader("item_id"),
+        "selection": _selection,
+    }
     return [(name, fixed.get(name) or _body_reader(hints[name])) for name in names]
 
 
-async def _user_id(request: Request) -> str:
-    user_id: str = request.path_params["user_id"]
-    check_id(user_id)
-    return user_id
+def _id_reader(name: str) -> Reader:
+    async def read(request: Request) -> str:
+        given: str = request.path_params[name]
+        check_id(given, name)
+        return given
+
+    return read
 
 
 async def _selection(request: Request) -> Selection:
@@ -72,11 +79,11 @@ async def _selection(request: Request) -> Selection:
     return _remembered(query) if len(query) <= REMEMBERED_LENGTH else read_selection(query)
 
 
-def check_id(user_id: str) -> None:
-    """Raises InvalidRequest for what cannot be a user's id."""
-    if is_id(user_id) is None:
+def check_id(given: str, name: str = "user_id") -> None:
+    """Raises InvalidRequest, naming the parameter, for what cannot be an id."""
+    if is_id(given) is None:
         detail = "an id has 1 to 128 characters from A-Za-z0-9._-"
-        raise InvalidRequest(f"user_id: {detail}.", [Fault("user_id", detail)])
+        raise InvalidRequest(f"{name}: {detail}.", [Fault(name, detail)])
 
 
 def _body_reader(model: type[BaseModel]) -> Reader:
