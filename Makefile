@@ -24,11 +24,11 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy experiments serve bento container lint bench lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve pull-ratings bento container lint bench lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 run: $(INSTALLED)  ## Serve recommendations on PORT, training a model first if there is none
 	$(train_if_no_model)
@@ -68,6 +68,9 @@ lint: $(INSTALLED)  ## Check style, types and the direction of imports
 bench: $(INSTALLED)  ## Measure the live service over HTTP on this machine
 	$(train_if_no_model)
 	@$(PY) -m tests.benchmarks.serving $(ARGS)
+
+pull-ratings: $(INSTALLED)  ## Write the ratings people gave to .usher/given-ratings.csv
+	@$(PY) -m service.local pull
 
 bento: $(INSTALLED)  ## Package the service and its newest model as a Bento
 	$(train_if_no_model)

@@ -20,6 +20,9 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+STEP_TOLERANCE = 1e-3
+
+
 class RatingScale(Record):
     """The values a rating can take: minimum, minimum + step, ... maximum."""
 
@@ -34,8 +37,10 @@ class RatingScale(Record):
         return (self.minimum + self.step * np.arange(count)).astype(np.float32)
 
     def contains(self, rating: float) -> bool:
-        """Whether a rating lies within the scale's ends."""
-        return self.minimum <= rating <= self.maximum
+        """Whether a rating is one of the scale's, within a thousandth of a step."""
+        steps = (rating - self.minimum) / self.step
+        on_a_step = abs(steps - round(steps)) <= STEP_TOLERANCE
+        return on_a_step and self.minimum <= rating <= self.maximum
 
 
 class TensorSpec(Record):

@@ -148,11 +148,11 @@ def known_items(item_ids: Sequence[str], catalog: Catalog, where: str) -> np.nda
 def _check_scale(ratings: Sequence[GivenRating], scale: RatingScale) -> None:
     outside = [r for r in ratings if not scale.contains(r.rating)]
     if outside:
-        bounds = f"{scale.minimum:g} to {scale.maximum:g}"
+        bounds = f"{scale.minimum:g} to {scale.maximum:g} in steps of {scale.step:g}"
         raise InvalidRequest(
             f"Ratings go from {bounds}, and that of item {outside[0].item_id} is "
             f"{outside[0].rating:g}.",
-            [Fault("body ratings", f"{r.item_id}: not within {bounds}") for r in outside[:NAMED]],
+            [Fault("body ratings", f"{r.item_id}: not one of {bounds}") for r in outside[:NAMED]],
         )
 
 

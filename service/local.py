@@ -1,4 +1,4 @@
-"""Run the service on this machine: `python -m service.local serve` and `... demo`.
+"""Run the service on this machine: `python -m service.local serve`, `... demo` and `... pull`.
 
 It decides what has to run: a cache and a ratings Redis where none is configured, then the service;
 and that all of it ends on Ctrl-C, on SIGTERM, and when a part of it fails.
@@ -22,8 +22,10 @@ from urllib.parse import quote
 
 from models.bundle import BundleError, UserHistories
 from service.bundles import DEFAULT_TAG, locate
+from service.errors import ServiceError
 from service.local_redis import CACHE, RATINGS, LocalError, shared_redis
 from service.local_service import ROOT, LocalService, free_port, local_service
+from service.pull import pull_ratings
 
 
 @contextmanager
@@ -52,7 +54,7 @@ def serve(port: int, state: Path, stop: threading.Event) -> None:
         print(f"Usher answers on {service.url}; Ctrl-C stops it. Its log is {service.log}.")
         if not os.environ.get("USHER_RATINGS_URL"):
             folder = state / "redis" / RATINGS.name
-            print(f"No call writes ratings yet; a Redis for them is ready in {folder}.")
+            print(f"Ratings people give are kept in {folder}.")
         print(f"Try: curl '{service.url}{path}'", flush=True)
         service.wait_until_stopped(stop)
 
@@ -69,6 +71,19 @@ def demo(port: int, state: Path, stop: threading.Event) -> None:
         if status != 200:
             raise LocalError(f"GET {service.url}{path} answered {status}: {body.decode()}")
         print_answer(json.loads(body), f"GET {path} answered in {took_ms:.1f} ms")
+
+
+def pull(state: Path, path: Path) -> None:
+    """Write the ratings people gave to `path`, from the Redis configured or this machine's own."""
+    with ExitStack() as stack:
+        url = os.environ.get("USHER_RATINGS_URL")
+        url = url or stack.enter_context(shared_redis(RATINGS, state))
+        pulled = pull_ratings(url, path)
+    print(
+        f"{pulled.given} ratings given and {pulled.taken_back} taken back by {pulled.users} users "
+        f"are in {path}; lay them over the data they were given about with "
+        f'make train ARGS="--given-ratings {path}".'
+    )
 
 
 def known_user() -> str:
@@ -129,9 +144,12 @@ def port_number(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m service.local", description=__doc__)
-    parser.add_argument("command", choices=("serve", "demo"))
+    parser.add_argument("command", choices=("serve", "demo", "pull"))
     parser.add_argument("--port", type=port_number, default=3000, help="where serve listens (3000)")
     parser.add_argument("--state", type=Path, default=ROOT / ".usher", help="models, logs, ratings")
+    parser.add_argument(
+        "--to", type=Path, default=None, help="where pull writes (STATE/given-ratings.csv)"
+    )
     chosen = parser.parse_args(arguments)
     state = chosen.state.resolve()
     os.environ.setdefault("BENTOML_HOME", str(state / "bentoml"))
@@ -140,9 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.command == "demo":
             demo(free_port(), state, stop)
+        elif chosen.command == "pull":
+            pull(state, chosen.to or state / "given-ratings.csv")
         else:
             serve(free_port(chosen.port), state, stop)
-    except (LocalError, BundleError) as error:
+    except (LocalError, BundleError, ServiceError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from models.bundle import Bundle
+from models.histories import Histories
 from service.errors import HistoryFull, RatingsUnavailable
-from service.histories import BundleHistories, StoredHistories
+from service.histories import BundleHistories, Stamp, StoredHistories
 from service.metrics import Metrics
 from service.ratings import MAX_GIVEN, Delta, Given, RatingsStore
 from service.redis_link import RedisLink
@@ -54,7 +55,9 @@ CHANGES = st.lists(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(changes=CHANGES)
-def test_a_delta_is_what_a_dictionary_would_hold(redis_server: RedisServer, changes: list) -> None:
+def test_a_delta_is_what_a_dictionary_would_hold(
+    redis_server: RedisServer, changes: list[Any]
+) -> None:
     redis_server.command("FLUSHALL")
     held: dict[str, Given | None] = {}
     cleared, versions = False, []
@@ -144,9 +147,13 @@ def test_a_history_is_the_bundles_with_the_delta_over_it(
     unrated = next(row for row in range(len(catalog)) if row not in set(items.tolist()))
     first, second = (catalog.ids[int(row)] for row in items[:2])
 
-    async def history(store: RatingsStore) -> list[object]:
+    stamps: list[Stamp] = []
+    reads: list[tuple[Stamp, Histories]] = []
+
+    async def ask(store: RatingsStore) -> None:
         stored = StoredHistories(BundleHistories(users), store, catalog, scale)
-        seen = [await stored.stamp(user), await stored.read(user)]
+        stamps.append(await stored.stamp(user))
+        reads.append(await stored.read(user))
         await store.change(
             user,
             {
@@ -156,16 +163,18 @@ def test_a_history_is_the_bundles_with_the_delta_over_it(
                 "no-such-item": Given(4.0, 5),
             },
         )
-        seen += [await stored.stamp(user), await stored.read(user)]
+        stamps.append(await stored.stamp(user))
+        reads.append(await stored.read(user))
         await store.replace(user, {first: Given(2.0, 5), second: Given(99.0, 5)})
-        seen += [await stored.read(user)]
+        reads.append(await stored.read(user))
         await store.replace(user, {})
-        return [*seen, await stored.read(user), await stored.read("stranger")]
+        reads.extend([await stored.read(user), await stored.read("stranger")])
 
-    before, (stamp, plain), after, (later, changed), (_, replaced), (_, none), (unknown, _) = (
-        asked(redis_server, history)  # type: ignore[misc]
-    )
-    assert before == stamp == (user, "0")
+    asked(redis_server, ask)
+    before, after = stamps
+    (stamp, plain), (later, changed), (_, replaced), (_, none), (unknown, _) = reads
+    assert before == stamp
+    assert stamp == Stamp(user, "0")
     np.testing.assert_array_equal(plain.items, items)
     assert later == after
     assert after.version not in ("0", stamp.version)

@@ -22,7 +22,7 @@ from training.command_line import DEFAULT_CONFIG, DEFAULT_DATA, SMALL_CONFIG, ST
 from training.config import Configuration, load_configuration
 from training.errors import DataUnavailable, TrainingError
 from training.ratings import Ratings
-from training.sources import SourceSettings, is_file, load_ratings
+from training.sources import SourceSettings, is_file, load_ratings, with_given
 from training.sources.options import described
 
 if TYPE_CHECKING:
@@ -217,6 +217,8 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
         SourceSettings.from_environment(os.environ), options, name, is_file=is_file(name)
     )
     ratings = _ratings(options.data, settings, console)
+    if options.given_ratings is not None:
+        ratings = with_given(ratings, options.given_ratings)
     evaluation = configuration.evaluation
     split = split_ratings(
         ratings, evaluation.protocol, evaluation.split_seed,

@@ -107,4 +107,8 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder", type=Path, help=f"where checkpoints and the report go ({STATE}/runs/...)"
     )
+    parser.add_argument(
+        "--given-ratings", type=Path, metavar="FILE",
+        help="ratings people gave a service, laid over the data; make pull-ratings writes them",
+    )  # fmt: skip
     add_table_options(parser)

@@ -5,6 +5,7 @@
     synthetic     MovieLens-shaped ratings of any size
     settings      what can be said of a source       options       the same on the command line
     delimited     text -> typed columns             faults        which line of a text is wrong
+    given         ratings people gave a service, laid over any of these
     assembly      columns -> Ratings, or a sentence that names the row at fault
 
 No rating becomes a Python object on the way; ids become one once per user or item.
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from training.errors import DataError
 from training.ratings import Ratings
+from training.sources.given import with_given
 from training.sources.location import on_disk
 from training.sources.movielens import load_movielens
 from training.sources.official import official_split
@@ -24,7 +26,7 @@ from training.sources.settings import SourceSettings
 from training.sources.synthetic import load_synthetic
 from training.sources.tables import load_table
 
-__all__ = ["SourceSettings", "available", "is_file", "load_ratings", "official_split"]
+__all__ = ["SourceSettings", "available", "is_file", "load_ratings", "official_split", "with_given"]
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 
