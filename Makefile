@@ -8,6 +8,7 @@ PORT   ?= 3000
 DATA   ?=
 ARGS   ?=
 ONLY   ?=
+MODEL  ?=
 AGAIN  ?=
 
 export BENTOML_HOME ?= $(CURDIR)/.usher/bentoml
@@ -24,7 +25,7 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy experiments serve pull-ratings bento container lint bench lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
@@ -68,6 +69,9 @@ lint: $(INSTALLED)  ## Check style, types and the direction of imports
 bench: $(INSTALLED)  ## Measure the live service over HTTP on this machine
 	$(train_if_no_model)
 	@$(PY) -m tests.benchmarks.serving $(ARGS)
+
+activate: $(INSTALLED)  ## Serve MODEL from now on, in running services too: MODEL=usher:<version>
+	@$(PY) -m service.local activate --model "$(MODEL)"
 
 pull-ratings: $(INSTALLED)  ## Write the ratings people gave to .usher/given-ratings.csv
 	@$(PY) -m service.local pull

@@ -7,6 +7,7 @@ served.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +26,11 @@ from service.errors import Problem, ServiceError
 from service.exposition import create_exposition
 from service.gateway import Gateway, Unprefixed
 from service.metrics import Metrics
+from service.recommender import Recommender
 from service.schemas import Recommendations
 from service.serving import Serving, open_recommender
 from service.settings import Settings, read_settings
+from service.swap import ModelSwap
 from service.tuning import (
     TUNED,
     TunedService,
@@ -66,20 +69,31 @@ class Usher:
     async def open(self) -> None:
         """In each worker: load the model, run it once, and settle the garbage collector."""
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="graphs")
+        self._watch: asyncio.Task[None] | None = None
         try:
             settings = read_settings()
-            bundle = _find_bundle(settings)
             metrics = Metrics()
-            recommender = open_recommender(bundle, settings, self._executor, metrics)
+
+            def load() -> Recommender:
+                bundle = _find_bundle(settings)
+                return open_recommender(bundle, settings, self._executor, metrics)
+
+            pointer = settings.model_pointer
+            swap = ModelSwap(pointer, load, serving, metrics) if pointer else None
+            recommender = load()
         except (BundleError, ServiceError) as error:
             print(f"Usher does not start. {error}", file=sys.stderr, flush=True)
             os._exit(3)  # raised, it would be a page of traceback
         serving.settings, serving.metrics, serving.recommender = settings, metrics, recommender
         settle_garbage_collector()
+        if swap is not None:
+            self._watch = asyncio.create_task(swap.watch())
 
     @bentoml.on_shutdown
     async def close(self) -> None:
         """Requests have ended: let go of the cache and the engine's thread."""
+        if self._watch is not None:
+            self._watch.cancel()
         recommender, serving.recommender = serving.recommender, None
         if recommender is not None:
             await recommender.close()
@@ -124,7 +138,7 @@ class Usher:
 def _find_bundle(settings: Settings) -> Bundle:
     bento = _service.bento
     packed = [str(model.tag) for model in bento.info.all_models] if bento is not None else []
-    return find_bundle(settings.model, packed[0] if packed else None)
+    return find_bundle(settings.model, packed[0] if packed else None, settings.model_pointer)
 
 
 _service: Any = Usher  # what the decorators have made of the class

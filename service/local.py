@@ -21,11 +21,13 @@ from typing import Any
 from urllib.parse import quote
 
 from models.bundle import BundleError, UserHistories
-from service.bundles import DEFAULT_TAG, locate
+from service.bundles import DEFAULT_TAG, activate, locate, pointed_at
 from service.errors import ServiceError
 from service.local_redis import CACHE, RATINGS, LocalError, shared_redis
 from service.local_service import ROOT, LocalService, free_port, local_service
 from service.pull import pull_ratings
+
+POINTER = "active-model"
 
 
 @contextmanager
@@ -35,6 +37,8 @@ def running_service(port: int, state: Path, stop: threading.Event) -> Iterator[L
     Raises LocalError if a part of it does not start.
     """
     environment = dict(os.environ)
+    if not environment.get("USHER_MODEL"):
+        environment.setdefault("USHER_MODEL_POINTER", str(state / POINTER))
     with ExitStack() as stack:
         for role, name in ((CACHE, "USHER_CACHE_URL"), (RATINGS, "USHER_RATINGS_URL")):
             if not environment.get(name):
@@ -47,7 +51,7 @@ def running_service(port: int, state: Path, stop: threading.Event) -> Iterator[L
 
 def serve(port: int, state: Path, stop: threading.Event) -> None:
     """Serve until asked to stop."""
-    path = recommendations_of(known_user())
+    path = recommendations_of(known_user(state / POINTER))
     with running_service(port, state, stop) as service:
         if stop.is_set():
             return
@@ -61,7 +65,7 @@ def serve(port: int, state: Path, stop: threading.Event) -> None:
 
 def demo(port: int, state: Path, stop: threading.Event) -> None:
     """Serve, ask for one user's top 10 over HTTP, print it, and stop."""
-    path = recommendations_of(known_user())
+    path = recommendations_of(known_user(state / POINTER))
     with running_service(port, state, stop) as service:
         if stop.is_set():
             raise LocalError("Stopped before the service was ready.")
@@ -71,6 +75,16 @@ def demo(port: int, state: Path, stop: threading.Event) -> None:
         if status != 200:
             raise LocalError(f"GET {service.url}{path} answered {status}: {body.decode()}")
         print_answer(json.loads(body), f"GET {path} answered in {took_ms:.1f} ms")
+
+
+def point(state: Path, model: str) -> None:
+    """Have the services of this folder, those running included, serve `model`."""
+    pointer = Path(os.environ.get("USHER_MODEL_POINTER") or state / POINTER)
+    bundle = activate(model, pointer)
+    print(
+        f"usher:{bundle.manifest.version} (digest {bundle.digest[:12]}) is active: {pointer} names "
+        "it, and running services follow within seconds."
+    )
 
 
 def pull(state: Path, path: Path) -> None:
@@ -86,12 +100,13 @@ def pull(state: Path, path: Path) -> None:
     )
 
 
-def known_user() -> str:
+def known_user(pointer: Path) -> str:
     """The id of the first user of the model that will be served.
 
     Raises BundleMissing where there is no such model.
     """
-    histories = locate(os.environ.get("USHER_MODEL") or DEFAULT_TAG) / "histories"
+    model = os.environ.get("USHER_MODEL") or pointed_at(pointer) or DEFAULT_TAG
+    histories = locate(model) / "histories"
     try:
         return str(UserHistories.read(histories).ids[0].decode())
     except (OSError, ValueError, IndexError):  # whether a bundle is whole is the service's to say
@@ -144,13 +159,16 @@ def port_number(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m service.local", description=__doc__)
-    parser.add_argument("command", choices=("serve", "demo", "pull"))
+    parser.add_argument("command", choices=("serve", "demo", "pull", "activate"))
     parser.add_argument("--port", type=port_number, default=3000, help="where serve listens (3000)")
     parser.add_argument("--state", type=Path, default=ROOT / ".usher", help="models, logs, ratings")
     parser.add_argument(
         "--to", type=Path, default=None, help="where pull writes (STATE/given-ratings.csv)"
     )
+    parser.add_argument("--model", help="what activate makes active: a tag, or a bundle's folder")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "activate" and not chosen.model:
+        parser.error("activate needs --model: make activate MODEL=usher:<version>")
     state = chosen.state.resolve()
     os.environ.setdefault("BENTOML_HOME", str(state / "bentoml"))
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
@@ -158,6 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.command == "demo":
             demo(free_port(), state, stop)
+        elif chosen.command == "activate":
+            point(state, chosen.model)
         elif chosen.command == "pull":
             pull(state, chosen.to or state / "given-ratings.csv")
         else:

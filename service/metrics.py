@@ -91,6 +91,13 @@ class Metrics:
             registry=registry,
         )
 
+        self.swaps = Counter(
+            "usher_model_swaps_total",
+            "Models that were pointed at while the service ran: done, refused.",
+            ["outcome"],
+            registry=registry,
+        )
+
     def of_graph(self, graph: str) -> GraphMetrics:
         """The counters of one graph."""
         return GraphMetrics(self, graph)

@@ -6,6 +6,7 @@ one sentence; a setting nobody reads does not exist.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -25,6 +26,10 @@ class Settings(BaseSettings):
     model: str | None = None
     """A tag in BentoML's model store (`usher:latest`) or a bundle's folder. Unset: the model that
     was packed into the Bento, else `usher:latest`."""
+
+    model_pointer: Path | None = None
+    """A file that names the model to serve, a tag or a folder, before `USHER_MODEL` does. It may
+    be moved while the service runs: workers follow within seconds. Absent: as if unset."""
 
     cache_url: str | None = None
     """Redis that holds finished answers (`redis://`, `rediss://` or `unix://`). Unset: no cache."""
@@ -79,7 +84,7 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
-    @field_validator("model", "cache_url", "ratings_url", mode="before")
+    @field_validator("model", "model_pointer", "cache_url", "ratings_url", mode="before")
     @classmethod
     def _unset_if_blank(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value
