@@ -1,4 +1,4 @@
-"""Another model while the service runs: every worker follows, bad ones are refused, and back again."""
+"""Another model while the service runs: workers follow, bad ones are refused, and back again."""
 
 from __future__ import annotations
 
