@@ -18,13 +18,15 @@ from pydantic import ConfigDict
 from models.bundle import Bundle, BundleError
 from service.api import create_api
 from service.api.parsing import check_id, check_selection
-from service.api.responses import problem_response
 from service.bundles import find_bundle
 from service.engine import check_graphs
 from service.errors import Problem, ServiceError
 from service.exposition import create_exposition
 from service.gateway import Gateway, Unprefixed
+from service.keys import KeyRing
+from service.listening import check_guarded
 from service.metrics import Metrics
+from service.problems import ProblemResponse
 from service.schemas import Recommendations
 from service.serving import Serving, open_recommender
 from service.settings import Settings, read_settings
@@ -57,7 +59,9 @@ class Usher:
     def verify() -> None:
         """Before any worker starts: refuse to serve a model or settings that cannot be used."""
         try:
-            check_graphs(_find_bundle(read_settings()).manifest)
+            settings = read_settings()
+            check_guarded(settings)
+            check_graphs(_find_bundle(settings).manifest)
         except (BundleError, ServiceError) as error:
             sys.exit(f"Usher does not start. {error}")
         sweep_counts_folders()
@@ -68,6 +72,7 @@ class Usher:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="graphs")
         try:
             settings = read_settings()
+            check_guarded(settings)
             bundle = _find_bundle(settings)
             metrics = Metrics()
             recommender = open_recommender(bundle, settings, self._executor, metrics)
@@ -75,6 +80,7 @@ class Usher:
             print(f"Usher does not start. {error}", file=sys.stderr, flush=True)
             os._exit(3)  # raised, it would be a page of traceback
         serving.settings, serving.metrics, serving.recommender = settings, metrics, recommender
+        serving.keys = KeyRing((key.get_secret_value() for key in settings.api_keys), metrics)
         settle_garbage_collector()
 
     @bentoml.on_shutdown
@@ -117,7 +123,7 @@ class Usher:
             answer = await recommender.for_user(user_id, selection, key)
         except Problem as problem:
             # BentoML passes a response on as it is; an error it would log as a page of traceback
-            return cast(Answer, problem_response(problem))
+            return cast(Answer, ProblemResponse(problem))
         return Answer.model_validate_json(answer.body)
 
 

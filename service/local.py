@@ -22,8 +22,10 @@ from urllib.parse import quote
 
 from models.bundle import BundleError, UserHistories
 from service.bundles import DEFAULT_TAG, locate
+from service.errors import SettingsRefused
 from service.local_redis import CACHE, RATINGS, LocalError, shared_redis
 from service.local_service import ROOT, LocalService, free_port, local_service
+from service.settings import read_settings
 
 
 @contextmanager
@@ -45,6 +47,7 @@ def running_service(port: int, state: Path, stop: threading.Event) -> Iterator[L
 
 def serve(port: int, state: Path, stop: threading.Event) -> None:
     """Serve until asked to stop."""
+    key = "-H 'X-API-Key: YOUR-KEY' " if own_key() else ""
     path = recommendations_of(known_user())
     with running_service(port, state, stop) as service:
         if stop.is_set():
@@ -53,22 +56,29 @@ def serve(port: int, state: Path, stop: threading.Event) -> None:
         if not os.environ.get("USHER_RATINGS_URL"):
             folder = state / "redis" / RATINGS.name
             print(f"No call writes ratings yet; a Redis for them is ready in {folder}.")
-        print(f"Try: curl '{service.url}{path}'", flush=True)
+        print(f"Try: curl {key}'{service.url}{path}'", flush=True)
         service.wait_until_stopped(stop)
 
 
 def demo(port: int, state: Path, stop: threading.Event) -> None:
     """Serve, ask for one user's top 10 over HTTP, print it, and stop."""
+    key = own_key()
     path = recommendations_of(known_user())
     with running_service(port, state, stop) as service:
         if stop.is_set():
             raise LocalError("Stopped before the service was ready.")
         began = time.perf_counter()
-        status, body = service.get(path)
+        status, body = service.get(path, key)
         took_ms = 1000 * (time.perf_counter() - began)
         if status != 200:
             raise LocalError(f"GET {service.url}{path} answered {status}: {body.decode()}")
         print_answer(json.loads(body), f"GET {path} answered in {took_ms:.1f} ms")
+
+
+def own_key() -> str | None:
+    """One of the keys the service will ask for, if it asks. Raises SettingsRefused."""
+    keys = read_settings().api_keys
+    return keys[0].get_secret_value() if keys else None
 
 
 def known_user() -> str:
@@ -142,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             demo(free_port(), state, stop)
         else:
             serve(free_port(chosen.port), state, stop)
-    except (LocalError, BundleError) as error:
+    except (LocalError, BundleError, SettingsRefused) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

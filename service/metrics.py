@@ -77,6 +77,12 @@ class Metrics:
             ["graph"],
             registry=registry,
         )
+        self.refused_keys = Counter(
+            "usher_refused_keys_total",
+            "Requests refused for their API key: missing, wrong.",
+            ["reason"],
+            registry=registry,
+        )
         self.model = Gauge(
             "usher_model_info",
             "1 for the model a worker answers with.",

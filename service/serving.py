@@ -23,6 +23,7 @@ from service.engine import Engine, RankJob, RateJob
 from service.errors import NotReady
 from service.filters import Filters
 from service.histories import BundleHistories
+from service.keys import KeyRing
 from service.metrics import Metrics
 from service.recommender import Recommender
 from service.redis_link import RedisLink
@@ -32,10 +33,11 @@ from service.settings import Settings
 
 @dataclass
 class Serving:
-    """The recommender in use, if there is one yet."""
+    """The recommender in use, if there is one yet, and what the gateway goes by."""
 
     settings: Settings | None = None
     metrics: Metrics | None = None
+    keys: KeyRing | None = None
     recommender: Recommender | None = None
 
     def current(self) -> Recommender:
@@ -43,6 +45,12 @@ class Serving:
         if self.recommender is None:
             raise NotReady("No model is loaded yet; try again shortly.")
         return self.recommender
+
+    def key_ring(self) -> KeyRing:
+        """The keys. Raises NotReady before they are known: until then nothing is open."""
+        if self.keys is None:
+            raise NotReady("The service has not started yet; try again shortly.")
+        return self.keys
 
     @property
     def ready(self) -> bool:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import SettingsRefused
+from service.keys import KEY_RULE, is_key
 
 Provider = Literal["tensorrt", "cuda", "cpu"]
 PositiveInt = Annotated[int, Field(gt=0)]
+SECRETIVE = ("_URL", "_KEYS")
+"""Ends of names whose values are never told: a URL may hold a password."""
 
 
 class Settings(BaseSettings):
@@ -67,10 +70,29 @@ class Settings(BaseSettings):
     request_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """How long a request may take, reading its body included, before it is given up."""
 
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Keys that callers may send, separated by commas, each of 16 to 128 characters from
+    `A-Za-z0-9._~+/=-`. Unset: nobody needs one, which is refused beyond this machine."""
+
+    guarded_elsewhere: bool = False
+    """The operator's word that something else keeps others away, so that the service may listen
+    beyond this machine without keys."""
+
     @field_validator("providers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        keys = [key.strip() for key in value.split(",")] if value.strip() else []
+        for place, key in enumerate(keys, start=1):
+            if not is_key(key):
+                raise ValueError(f"key {place} of {len(keys)} is not {KEY_RULE}")
+        return tuple(keys)
 
     @field_validator("model", "cache_url", "ratings_url", mode="before")
     @classmethod
@@ -92,6 +114,6 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "USHER_" + str(first["loc"][0]).upper()
-        value = "" if name.endswith("_URL") else f"={first['input']}"  # a URL may hold a password
+        value = "" if name.endswith(SECRETIVE) else f"={first['input']}"
         reason = first["msg"].removeprefix("Value error, ")
         raise SettingsRefused(f"{name}{value} cannot be used: {reason}.") from None

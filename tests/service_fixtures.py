@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,14 +103,16 @@ def running_service(folder: Path, **environment: str) -> Iterator[Service]:
                 service.stop()
 
 
-def start_service(folder: Path, **environment: str) -> tuple[subprocess.Popen[bytes], str, Path]:
+def start_service(
+    folder: Path, listen: Sequence[str] = ("--host", "127.0.0.1"), **environment: str
+) -> tuple[subprocess.Popen[bytes], str, Path]:
     """Start `bentoml serve` on a free port: its process, its URL and the file it logs to."""
     port = free_port()
     log = folder / f"service-{port}.log"
     command = [sys.executable, "-m", "bentoml", "serve", "service.app:Usher"]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            [*command, *listen, "--port", str(port)],
             stdout=stream,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
