@@ -28,7 +28,7 @@ from service.listening import check_guarded
 from service.metrics import Metrics
 from service.problems import ProblemResponse
 from service.schemas import Recommendations
-from service.serving import Serving, open_recommender
+from service.serving import Serving, open_access_log, open_recommender
 from service.settings import Settings, read_settings
 from service.tuning import (
     TUNED,
@@ -40,6 +40,10 @@ from service.tuning import (
 
 serving = Serving()
 """What this worker process serves; filled when it starts."""
+
+
+FLUSH_S = 2.0
+"""How long the end waits for somebody to read the last lines of the access log."""
 
 
 class Answer(Recommendations):
@@ -81,15 +85,18 @@ class Usher:
             os._exit(3)  # raised, it would be a page of traceback
         serving.settings, serving.metrics, serving.recommender = settings, metrics, recommender
         serving.keys = KeyRing((key.get_secret_value() for key in settings.api_keys), metrics)
+        serving.access_log = open_access_log(settings, metrics)
         settle_garbage_collector()
 
     @bentoml.on_shutdown
     async def close(self) -> None:
-        """Requests have ended: let go of the cache and the engine's thread."""
+        """Requests have ended: write their lines, let go of the cache and the engine's thread."""
         recommender, serving.recommender = serving.recommender, None
         if recommender is not None:
             await recommender.close()
         self._executor.shutdown(wait=False)
+        if serving.access_log is not None:
+            serving.access_log.close(FLUSH_S)
 
     async def __is_ready__(self) -> bool:
         """Ready once a model is loaded and runs on a provider that was allowed."""

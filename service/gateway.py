@@ -2,7 +2,7 @@
 
 It names a request, asks for its key and bounds what it may cost before anyone looks at it (size
 of the body, time), and sees to it that every error leaves as a problem document and every request
-is counted by its route. HEAD is answered here, as a GET whose body stays behind.
+is counted by its route and logged. HEAD is answered here, as a GET whose body stays behind.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from random import Random
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access_log import Line
 from service.bodies import bounded_body
 from service.errors import BodyTooSlow, InternalError, MalformedRequest, Problem, TimedOut
 from service.problems import ProblemResponse
@@ -90,15 +91,28 @@ class Gateway:
             mistake = InternalError("The service made a mistake; its log has more.")
             await response.refuse(mistake, scope, receive)
         finally:
-            self._count(scope, response.status, time.perf_counter() - started)
+            self._record(method, scope, response, time.perf_counter() - started)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        metrics = self._serving.metrics
+    def _record(self, method: str, scope: Scope, response: _Response, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None)
+        cache = scope.get(CACHE_STATE)
+        metrics, access_log = self._serving.metrics, self._serving.access_log
         if metrics is not None:
-            route = getattr(scope.get("route"), "path", "none")
-            cache = str(scope.get(CACHE_STATE, "none"))
-            metrics.requests.labels(route, str(status), cache).inc()
-            metrics.request_seconds.labels(route, cache).observe(seconds)
+            metrics.count_request(route or "none", response.status, cache or "none", seconds)
+        if access_log is not None and access_log.wants(response.status, seconds):
+            access_log.add(
+                Line(
+                    time.time(),
+                    scope[REQUEST_ID],
+                    method,
+                    route,
+                    scope["path"],
+                    response.status,
+                    cache,
+                    seconds,
+                    response.size,
+                )
+            )
 
 
 class _Response:
@@ -109,6 +123,7 @@ class _Response:
         self._id = (b"x-request-id", request_id.encode())
         self._bodiless = bodiless
         self.status = 0
+        self.size = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -116,6 +131,8 @@ class _Response:
             message["headers"] = [*message.get("headers", ()), self._id]
         elif self._bodiless:
             message = {**message, "body": b""}
+        else:
+            self.size += len(message.get("body", b""))
         await self._send(message)
 
     async def refuse(self, problem: Problem, scope: Scope, receive: Receive) -> None:

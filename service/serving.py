@@ -8,6 +8,7 @@ now. A request takes it once and keeps it to its end.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 
 from models.bundle import Bundle
 from models.histories import Histories
+from service.access_log import AccessLog
 from service.batcher import BatchLimits, MicroBatcher
 from service.cache import AnswerCache
 from service.circuit import Circuit
@@ -38,6 +40,7 @@ class Serving:
     settings: Settings | None = None
     metrics: Metrics | None = None
     keys: KeyRing | None = None
+    access_log: AccessLog | None = None
     recommender: Recommender | None = None
 
     def current(self) -> Recommender:
@@ -83,6 +86,18 @@ def open_recommender(
         BundleHistories(bundle.users),
         open_cache(settings, metrics),
         metrics,
+    )
+
+
+def open_access_log(settings: Settings, metrics: Metrics) -> AccessLog:
+    """The access log on the standard output, writing."""
+    return AccessLog(
+        sys.stdout.fileno(),
+        metrics,
+        settings.access_log_share,
+        settings.access_log_slow_ms / 1000,
+        settings.access_log_lines,
+        random.Random(),
     )
 
 

@@ -78,6 +78,16 @@ class Settings(BaseSettings):
     """The operator's word that something else keeps others away, so that the service may listen
     beyond this machine without keys."""
 
+    access_log_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the successful requests that get a line in the access log; errors and slow requests
+    always do."""
+
+    access_log_slow_ms: PositiveInt = 500
+    """From when on a request is slow."""
+
+    access_log_lines: PositiveInt = 10_000
+    """Lines that may wait to be written; those beyond are dropped and counted."""
+
     @field_validator("providers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -104,16 +104,23 @@ def running_service(folder: Path, **environment: str) -> Iterator[Service]:
 
 
 def start_service(
-    folder: Path, listen: Sequence[str] = ("--host", "127.0.0.1"), **environment: str
+    folder: Path,
+    listen: Sequence[str] = ("--host", "127.0.0.1"),
+    output: int | None = None,
+    /,
+    **environment: str,
 ) -> tuple[subprocess.Popen[bytes], str, Path]:
-    """Start `bentoml serve` on a free port: its process, its URL and the file it logs to."""
+    """Start `bentoml serve` on a free port: its process, its URL and the file it logs to.
+
+    With `output` it logs to that file descriptor instead.
+    """
     port = free_port()
     log = folder / f"service-{port}.log"
     command = [sys.executable, "-m", "bentoml", "serve", "service.app:Usher"]
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [*command, *listen, "--port", str(port)],
-            stdout=stream,
+            stdout=stream if output is None else output,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
