@@ -28,8 +28,9 @@ from service.listening import check_guarded
 from service.metrics import Metrics
 from service.problems import ProblemResponse
 from service.schemas import Recommendations
-from service.serving import Serving, open_access_log, open_recommender
+from service.serving import Serving, open_access_log, open_recommender, open_traces
 from service.settings import Settings, read_settings
+from service.traces import check_installed
 from service.tuning import (
     TUNED,
     TunedService,
@@ -43,7 +44,7 @@ serving = Serving()
 
 
 FLUSH_S = 2.0
-"""How long the end waits for somebody to read the last lines of the access log."""
+"""How long the end waits for somebody to take the last lines, and again for the last spans."""
 
 
 class Answer(Recommendations):
@@ -65,6 +66,7 @@ class Usher:
         try:
             settings = read_settings()
             check_guarded(settings)
+            check_installed(settings)
             check_graphs(_find_bundle(settings).manifest)
         except (BundleError, ServiceError) as error:
             sys.exit(f"Usher does not start. {error}")
@@ -79,24 +81,28 @@ class Usher:
             check_guarded(settings)
             bundle = _find_bundle(settings)
             metrics = Metrics()
-            recommender = open_recommender(bundle, settings, self._executor, metrics)
+            traces = open_traces(settings)
+            recommender = open_recommender(bundle, settings, self._executor, metrics, traces)
         except (BundleError, ServiceError) as error:
             print(f"Usher does not start. {error}", file=sys.stderr, flush=True)
             os._exit(3)  # raised, it would be a page of traceback
         serving.settings, serving.metrics, serving.recommender = settings, metrics, recommender
         serving.keys = KeyRing((key.get_secret_value() for key in settings.api_keys), metrics)
         serving.access_log = open_access_log(settings, metrics)
+        serving.traces = traces
         settle_garbage_collector()
 
     @bentoml.on_shutdown
     async def close(self) -> None:
-        """Requests have ended: write their lines, let go of the cache and the engine's thread."""
+        """Requests have ended: let go of the cache and the thread, send lines and spans."""
         recommender, serving.recommender = serving.recommender, None
         if recommender is not None:
             await recommender.close()
         self._executor.shutdown(wait=False)
         if serving.access_log is not None:
             serving.access_log.close(FLUSH_S)
+        if serving.traces is not None:
+            serving.traces.close(FLUSH_S)
 
     async def __is_ready__(self) -> bool:
         """Ready once a model is loaded and runs on a provider that was allowed."""

@@ -54,15 +54,21 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            headers = dict(scope["headers"])
+            if self._serving.traces is None:
+                await self._answer(headers, scope, receive, send)
+            else:
+                with self._serving.traces.request(headers):
+                    await self._answer(headers, scope, receive, send)
         elif scope["type"] == "websocket":  # nothing here speaks it, and no key would be asked for
             await send({"type": "websocket.close", "code": 1008})
         else:
             await self._app(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         started = time.perf_counter()
-        headers = dict(scope["headers"])
         method = scope["method"]
         scope[REQUEST_ID] = request_id = self._ids.of(headers)
         response = _Response(send, request_id, bodiless=method == "HEAD")
@@ -99,6 +105,10 @@ class Gateway:
         metrics, access_log = self._serving.metrics, self._serving.access_log
         if metrics is not None:
             metrics.count_request(route or "none", response.status, cache or "none", seconds)
+        if self._serving.traces is not None:
+            self._serving.traces.describe(
+                method, route, scope["path"], response.status, scope[REQUEST_ID]
+            )
         if access_log is not None and access_log.wants(response.status, seconds):
             access_log.add(
                 Line(

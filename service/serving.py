@@ -21,7 +21,7 @@ from service.access_log import AccessLog
 from service.batcher import BatchLimits, MicroBatcher
 from service.cache import AnswerCache
 from service.circuit import Circuit
-from service.engine import Engine, RankJob, RateJob
+from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import NotReady
 from service.filters import Filters
 from service.histories import BundleHistories
@@ -31,6 +31,7 @@ from service.recommender import Recommender
 from service.redis_link import RedisLink
 from service.schemas import Selection
 from service.settings import Settings
+from service.traces import TracedBatcher, TracedLink, Traces
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Serving:
     metrics: Metrics | None = None
     keys: KeyRing | None = None
     access_log: AccessLog | None = None
+    traces: Traces | None = None
     recommender: Recommender | None = None
 
     def current(self) -> Recommender:
@@ -62,7 +64,11 @@ class Serving:
 
 
 def open_recommender(
-    bundle: Bundle, settings: Settings, executor: Executor, metrics: Metrics
+    bundle: Bundle,
+    settings: Settings,
+    executor: Executor,
+    metrics: Metrics,
+    traces: Traces | None = None,
 ) -> Recommender:
     """Load the graphs, run each once, and put the parts together; both graphs run on `executor`.
 
@@ -78,15 +84,22 @@ def open_recommender(
         settings.queue_histories,
         settings.queue_ratings,
     )
-    return Recommender(
-        bundle,
-        engine,
-        MicroBatcher(engine.rank, RankJob.weigh, executor, limits, metrics.of_graph("recommend")),
-        MicroBatcher(engine.rate, RateJob.weigh, executor, limits, metrics.of_graph("rate")),
-        BundleHistories(bundle.users),
-        open_cache(settings, metrics),
-        metrics,
-    )
+    ranking = (engine.rank, RankJob.weigh, executor, limits, metrics.of_graph("recommend"))
+    rating = (engine.rate, RateJob.weigh, executor, limits, metrics.of_graph("rate"))
+    ranker: MicroBatcher[RankJob, Ranking]
+    rater: MicroBatcher[RateJob, Estimates]
+    if traces is None:
+        ranker, rater = MicroBatcher(*ranking), MicroBatcher(*rating)
+    else:
+        ranker = TracedBatcher(traces.tracer, "recommend", *ranking)
+        rater = TracedBatcher(traces.tracer, "rate", *rating)
+    cache = open_cache(settings, metrics, traces)
+    return Recommender(bundle, engine, ranker, rater, BundleHistories(bundle.users), cache, metrics)
+
+
+def open_traces(settings: Settings) -> Traces | None:
+    """Traces, if they are asked for. Raises SettingsRefused if they cannot be made."""
+    return Traces(settings.traces, settings.traces_share) if settings.traces else None
 
 
 def open_access_log(settings: Settings, metrics: Metrics) -> AccessLog:
@@ -101,12 +114,12 @@ def open_access_log(settings: Settings, metrics: Metrics) -> AccessLog:
     )
 
 
-def open_cache(settings: Settings, metrics: Metrics) -> AnswerCache:
+def open_cache(settings: Settings, metrics: Metrics, traces: Traces | None) -> AnswerCache:
     """The cache the settings name; nothing is connected yet."""
     link = None
     if settings.cache_url is not None:
-        timeout_s = settings.cache_timeout_ms / 1000
-        link = RedisLink(settings.cache_url, timeout_s, settings.cache_connections)
+        place = (settings.cache_url, settings.cache_timeout_ms / 1000, settings.cache_connections)
+        link = TracedLink(*place, traces.tracer) if traces else RedisLink(*place)
     circuit = Circuit(settings.cache_failures, settings.cache_rest_ms / 1000, time.monotonic)
     return AnswerCache(link, circuit, metrics, settings.cache_ttl_s, random.Random())
 

@@ -16,7 +16,7 @@ from service.keys import KEY_RULE, is_key
 
 Provider = Literal["tensorrt", "cuda", "cpu"]
 PositiveInt = Annotated[int, Field(gt=0)]
-SECRETIVE = ("_URL", "_KEYS")
+SECRETIVE = ("_URL", "_KEYS", "_TRACES")
 """Ends of names whose values are never told: a URL may hold a password."""
 
 
@@ -88,6 +88,13 @@ class Settings(BaseSettings):
     access_log_lines: PositiveInt = 10_000
     """Lines that may wait to be written; those beyond are dropped and counted."""
 
+    traces: str | None = None
+    """Where spans are sent: the URL of a collector that takes OTLP over HTTP, with its path
+    (`http://collector:4318/v1/traces`). Unset: there are no traces."""
+
+    traces_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the requests that are traced, of those whose caller does not say."""
+
     @field_validator("providers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -104,7 +111,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"key {place} of {len(keys)} is not {KEY_RULE}")
         return tuple(keys)
 
-    @field_validator("model", "cache_url", "ratings_url", mode="before")
+    @field_validator("model", "cache_url", "ratings_url", "traces", mode="before")
     @classmethod
     def _unset_if_blank(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value
@@ -114,6 +121,13 @@ class Settings(BaseSettings):
     def _is_redis(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("traces")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("a collector's URL begins with http:// or https://")
         return value
 
 
