@@ -139,9 +139,7 @@ class _Response:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), self._id]
-        elif self._bodiless:
-            message = {**message, "body": b""}
-        else:
+        elif not self._bodiless:  # the body of a HEAD is the server's to leave out
             self.size += len(message.get("body", b""))
         await self._send(message)
 

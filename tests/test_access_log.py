@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
+import sys
+import termios
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -63,6 +66,11 @@ class Pipe:
 
     def dropped(self) -> float:
         return self.registry.get_sample_value("usher_access_log_dropped_lines_total") or 0.0
+
+    def holds_more_than(self, size: int) -> bool:
+        """Whether so many bytes wait to be read."""
+        waiting = fcntl.ioctl(self.reader, termios.FIONREAD, bytes(4))
+        return int.from_bytes(waiting, sys.byteorder) > size
 
     def start_reading(self) -> threading.Thread:
         thread = threading.Thread(target=self._read_on)
@@ -172,10 +180,11 @@ def test_a_pipe_that_does_not_block_gets_everything() -> None:
 def test_workers_that_share_a_pipe_do_not_cut_each_others_lines() -> None:
     pipe = Pipe()
     logs = [pipe.log, pipe.another(), pipe.another()]
-    reading = pipe.start_reading()
     for number in range(2000):
         for log in logs:
             log.add(line(number, path="x" * (number % 300)))
+    await_condition(lambda: pipe.holds_more_than(50_000), "the pipe is full and all wait for it")
+    reading = pipe.start_reading()
     for log in logs:
         log.close(PATIENT_S)
     seen = Counter(told["request_id"] for told in pipe.lines(reading))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from starlette.types import Message, Receive, Scope, Send
 
 from models.bundle import Bundle
 from service.errors import SettingsRefused, Unauthorized
+from service.gateway import Gateway
 from service.keys import KeyRing, is_key
 from service.metrics import Metrics
+from service.serving import Serving
 from service.settings import read_settings
 from tests.service_fixtures import Service, running_service, start_service
 
@@ -150,7 +154,40 @@ def test_who_sent_no_body_keeps_the_connection(guarded: Service) -> None:
     assert "connection" not in guarded.client.get(TOP_TEN).headers
 
 
-def test_a_websocket_is_no_way_in(guarded: Service) -> None:
+def test_a_websocket_is_no_way_in_even_where_somebody_would_answer() -> None:
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(Gateway(app, Serving())({"type": "websocket"}, receive, send))
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+def test_nothing_is_open_before_the_keys_are_known() -> None:
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/v1/model", "headers": []}
+    asyncio.run(Gateway(app, Serving())(scope, receive, send))
+    assert sent[0]["status"] == 503
+
+
+def test_an_upgrade_is_refused_like_any_request(guarded: Service) -> None:
     url = httpx.URL(guarded.url)
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     key = {"Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg=="}
