@@ -19,18 +19,21 @@ from pydantic import ConfigDict
 from models.bundle import Bundle, BundleError
 from service.api import create_api
 from service.api.parsing import check_id, check_selection
-from service.api.responses import problem_response
 from service.bundles import find_bundle
 from service.engine import check_graphs
 from service.errors import Problem, ServiceError
 from service.exposition import create_exposition
 from service.gateway import Gateway, Unprefixed
+from service.keys import KeyRing
+from service.listening import check_guarded
 from service.metrics import Metrics
+from service.problems import ProblemResponse
 from service.recommender import Recommender
 from service.schemas import Recommendations
-from service.serving import Serving, open_recommender
+from service.serving import Serving, open_access_log, open_recommender, open_traces
 from service.settings import Settings, read_settings
 from service.swap import ModelSwap
+from service.traces import check_installed
 from service.tuning import (
     TUNED,
     TunedService,
@@ -41,6 +44,10 @@ from service.tuning import (
 
 serving = Serving()
 """What this worker process serves; filled when it starts."""
+
+
+FLUSH_S = 2.0
+"""How long the end waits for somebody to take the last lines, and again for the last spans."""
 
 
 class Answer(Recommendations):
@@ -60,7 +67,10 @@ class Usher:
     def verify() -> None:
         """Before any worker starts: refuse to serve a model or settings that cannot be used."""
         try:
-            check_graphs(_find_bundle(read_settings()).manifest)
+            settings = read_settings()
+            check_guarded(settings)
+            check_installed(settings)
+            check_graphs(_find_bundle(settings).manifest)
         except (BundleError, ServiceError) as error:
             sys.exit(f"Usher does not start. {error}")
         sweep_counts_folders()
@@ -72,11 +82,13 @@ class Usher:
         self._watch: asyncio.Task[None] | None = None
         try:
             settings = read_settings()
+            check_guarded(settings)
             metrics = Metrics()
+            traces = open_traces(settings)
 
             def load() -> Recommender:
                 bundle = _find_bundle(settings)
-                return open_recommender(bundle, settings, self._executor, metrics)
+                return open_recommender(bundle, settings, self._executor, metrics, traces)
 
             pointer = settings.model_pointer
             swap = ModelSwap(pointer, load, serving, metrics) if pointer else None
@@ -85,19 +97,26 @@ class Usher:
             print(f"Usher does not start. {error}", file=sys.stderr, flush=True)
             os._exit(3)  # raised, it would be a page of traceback
         serving.settings, serving.metrics, serving.recommender = settings, metrics, recommender
+        serving.keys = KeyRing((key.get_secret_value() for key in settings.api_keys), metrics)
+        serving.access_log = open_access_log(settings, metrics)
+        serving.traces = traces
         settle_garbage_collector()
         if swap is not None:
             self._watch = asyncio.create_task(swap.watch())
 
     @bentoml.on_shutdown
     async def close(self) -> None:
-        """Requests have ended: let go of the cache and the engine's thread."""
+        """Requests have ended: let go of both Redis and the thread, send lines and spans."""
         if self._watch is not None:
             self._watch.cancel()
         recommender, serving.recommender = serving.recommender, None
         if recommender is not None:
             await recommender.close()
         self._executor.shutdown(wait=False)
+        if serving.access_log is not None:
+            serving.access_log.close(FLUSH_S)
+        if serving.traces is not None:
+            serving.traces.close(FLUSH_S)
 
     async def __is_ready__(self) -> bool:
         """Ready once a model is loaded and runs on a provider that was allowed."""
@@ -131,7 +150,7 @@ class Usher:
             answer = await recommender.for_user(user_id, selection, key)
         except Problem as problem:
             # BentoML passes a response on as it is; an error it would log as a page of traceback
-            return cast(Answer, problem_response(problem))
+            return cast(Answer, ProblemResponse(problem))
         return Answer.model_validate_json(answer.body)
 
 

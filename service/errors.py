@@ -8,6 +8,7 @@ ServiceError
     |   |-- UnknownItem    422  an item id the catalogue does not hold
     |   `-- UnknownGenre   422  a genre the catalogue does not hold
     |-- MalformedRequest   400  the request could not be read at all
+    |-- Unauthorized       401  no API key, or a wrong one
     |-- NotFound           404  no such route
     |-- NotRated           404  the user has not rated the item
     |-- MethodNotAllowed   405  the route has other methods
@@ -69,21 +70,22 @@ class Problem(ServiceError):
         """Headers that go with the document."""
         return {}
 
-    def document(self) -> dict[str, Any]:
-        """The problem document's members."""
+    def document(self, instance: str) -> dict[str, Any]:
+        """The problem document's members; `instance` is a URI that names the request."""
         members: dict[str, Any] = {
             "type": f"urn:usher:problem:{self.kind}",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
+            "instance": instance,
         }
         if self.faults:
             members["errors"] = [asdict(fault) for fault in self.faults]
         return members
 
-    def body(self) -> bytes:
+    def body(self, instance: str) -> bytes:
         """The document as JSON bytes."""
-        return json.dumps(self.document(), separators=(",", ":")).encode()
+        return json.dumps(self.document(instance), separators=(",", ":")).encode()
 
 
 class InvalidRequest(Problem):
@@ -108,6 +110,24 @@ class MalformedRequest(Problem):
     """The request could not be read."""
 
     status, kind, title = 400, "malformed-request", "The request cannot be read"
+
+
+class Unauthorized(Problem):
+    """No API key came along, or a wrong one."""
+
+    status, kind, title = 401, "unauthorized", "The request needs an API key"
+
+    def __init__(self, detail: str, *, closing: bool, wrong: bool = False) -> None:
+        super().__init__(detail)
+        self.closing = closing
+        self.wrong = wrong
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """How to do better (RFC 6750), and whether the connection ends, its body unread."""
+        challenge = 'Bearer realm="usher"' + (', error="invalid_token"' if self.wrong else "")
+        closing = {"Connection": "close"} if self.closing else {}
+        return {"WWW-Authenticate": challenge} | closing
 
 
 class NotFound(Problem):

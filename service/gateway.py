@@ -1,7 +1,8 @@
 """The gateway: every request passes here first, whatever becomes of it afterwards.
 
-It bounds what a request may cost before anyone looks at it (size of the body, time), and sees to
-it that every error leaves as a problem document and every request is counted by its route.
+It names a request, asks for its key and bounds what it may cost before anyone looks at it (size
+of the body, time), and sees to it that every error leaves as a problem document and every request
+is counted by its route and logged. HEAD is answered here, as a GET whose body stays behind.
 """
 
 from __future__ import annotations
@@ -9,27 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import MutableMapping
-from typing import Any
+from random import Random
 
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import (
-    PROBLEM_JSON,
-    BodyTooLarge,
-    BodyTooSlow,
-    InternalError,
-    MalformedRequest,
-    Problem,
-    TimedOut,
-)
+from service.access_log import Line
+from service.bodies import bounded_body
+from service.errors import BodyTooSlow, InternalError, MalformedRequest, Problem, TimedOut
+from service.problems import ProblemResponse
+from service.request_ids import REQUEST_ID, RequestIds
 from service.serving import Serving
 
-MAX_BODY = 1_000_000
-DRAINED_BODY = 16_000_000
-"""How much of a body that is too large is still read: a client that sends its whole request
-before it reads the answer then gets to read it. Beyond that the connection is closed."""
 CACHE_STATE = "usher.cache"
 """Where in the scope a route notes its cache state, for the metrics."""
 
@@ -57,124 +49,107 @@ class Gateway:
     def __init__(self, app: ASGIApp, serving: Serving) -> None:
         self._app = app
         self._serving = serving
+        self._ids = RequestIds(Random())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            if self._serving.traces is None:
+                await self._answer(headers, scope, receive, send)
+            else:
+                with self._serving.traces.request(headers):
+                    await self._answer(headers, scope, receive, send)
+        elif scope["type"] == "websocket":  # nothing here speaks it, and no key would be asked for
+            await send({"type": "websocket.close", "code": 1008})
+        else:
             await self._app(scope, receive, send)
-            return
+
+    async def _answer(
+        self, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         started = time.perf_counter()
-        response = _Response(send)
+        method = scope["method"]
+        scope[REQUEST_ID] = request_id = self._ids.of(headers)
+        response = _Response(send, request_id, bodiless=method == "HEAD")
+        if method == "HEAD":  # in a copy, for the server looks at its own
+            scope = {**scope, "method": "GET"}
         arrived = False
         settings = self._serving.settings
         limit_s = settings.request_timeout_s if settings else None
         try:
+            self._serving.key_ring().check(scope["path"], headers)
             async with asyncio.timeout(limit_s):
-                if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
-                    receive = await _bounded_body(scope, receive)
+                if method in ("POST", "PUT", "PATCH", "DELETE"):
+                    receive = await bounded_body(headers, receive)
                 arrived = True
                 _check_path(scope["path"])
                 app = _DESCRIPTION if scope["path"] == "/" else self._app
                 await app(scope, receive, response.send)
         except Problem as problem:
-            await response.refuse(problem)
+            await response.refuse(problem, scope, receive)
         except TimeoutError:
             late = TimedOut if arrived else BodyTooSlow
-            await response.refuse(
-                late(f"A request may take {limit_s} s, and this one took longer.")
-            )
+            overdue = late(f"A request may take {limit_s} s, and this one took longer.")
+            await response.refuse(overdue, scope, receive)
         except Exception:  # the outermost layer: a mistake of ours leaves as a problem document
-            log.exception("%s %s failed", scope["method"], scope["path"])
-            await response.refuse(InternalError("The service made a mistake; its log has more."))
+            log.exception("%s %s failed, request %s", method, scope["path"], request_id)
+            mistake = InternalError("The service made a mistake; its log has more.")
+            await response.refuse(mistake, scope, receive)
         finally:
-            self._count(scope, response.status, time.perf_counter() - started)
+            self._record(method, scope, response, time.perf_counter() - started)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        metrics = self._serving.metrics
+    def _record(self, method: str, scope: Scope, response: _Response, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None)
+        cache = scope.get(CACHE_STATE)
+        metrics, access_log = self._serving.metrics, self._serving.access_log
         if metrics is not None:
-            route = getattr(scope.get("route"), "path", "none")
-            cache = str(scope.get(CACHE_STATE, "none"))
-            metrics.requests.labels(route, str(status), cache).inc()
-            metrics.request_seconds.labels(route, cache).observe(seconds)
+            metrics.count_request(route or "none", response.status, cache or "none", seconds)
+        if self._serving.traces is not None:
+            self._serving.traces.describe(
+                method, route, scope["path"], response.status, scope[REQUEST_ID]
+            )
+        if access_log is not None and access_log.wants(response.status, seconds):
+            access_log.add(
+                Line(
+                    time.time(),
+                    scope[REQUEST_ID],
+                    method,
+                    route,
+                    scope["path"],
+                    response.status,
+                    cache,
+                    seconds,
+                    response.size,
+                )
+            )
 
 
 class _Response:
-    """Passes a response on and remembers how far it got."""
+    """Passes a response on with its request's id, and remembers how far it got."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, request_id: str, *, bodiless: bool) -> None:
         self._send = send
+        self._id = (b"x-request-id", request_id.encode())
+        self._bodiless = bodiless
         self.status = 0
+        self.size = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), self._id]
+        elif not self._bodiless:  # the body of a HEAD is the server's to leave out
+            self.size += len(message.get("body", b""))
         await self._send(message)
 
-    async def refuse(self, problem: Problem) -> None:
+    async def refuse(self, problem: Problem, scope: Scope, receive: Receive) -> None:
         """Send a problem document, unless an answer has begun."""
         if self.status == 0:
-            await send_problem(problem, self.send)
-
-
-async def send_problem(problem: Problem, send: Send) -> None:
-    """Send a problem document as the whole response."""
-    body = problem.body()
-    headers = {"Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))} | problem.headers
-    await send(
-        {
-            "type": "http.response.start",
-            "status": problem.status,
-            "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+            await ProblemResponse(problem)(scope, receive, self.send)
 
 
 def _check_path(path: str) -> None:
     """Raises MalformedRequest for a line feed, over which Starlette's mounts lead astray."""
     if "\n" in path:
         raise MalformedRequest("The path holds a line feed, which no address here does.")
-
-
-async def _bounded_body(scope: Scope, receive: Receive) -> Receive:
-    """Read the body and hand it on whole. Raises BodyTooLarge, counting what really arrives."""
-    parts: list[bytes] = []
-    size = 0
-    if _declared_length(scope) > DRAINED_BODY:
-        raise _too_large(closing=True)
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return _replay(message, receive)
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= MAX_BODY:
-            parts.append(part)
-        elif size > DRAINED_BODY:
-            raise _too_large(closing=True)
-        if not message.get("more_body", False):
-            break
-    if size > MAX_BODY:
-        raise _too_large(closing=False)
-    return _replay({"type": "http.request", "body": b"".join(parts), "more_body": False}, receive)
-
-
-def _declared_length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and len(value) < 20:
-            return int(value)
-    return 0
-
-
-def _too_large(*, closing: bool) -> BodyTooLarge:
-    return BodyTooLarge(f"A body may have {MAX_BODY} bytes, and this one has more.", closing)
-
-
-def _replay(first: MutableMapping[str, Any], receive: Receive) -> Receive:
-    """A `receive` that gives `first`, then whatever the server says."""
-    pending = [first]
-
-    async def next_message() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return next_message

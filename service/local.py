@@ -26,6 +26,7 @@ from service.errors import ServiceError
 from service.local_redis import CACHE, RATINGS, LocalError, shared_redis
 from service.local_service import ROOT, LocalService, free_port, local_service
 from service.pull import pull_ratings
+from service.settings import read_settings
 
 POINTER = "active-model"
 
@@ -51,6 +52,7 @@ def running_service(port: int, state: Path, stop: threading.Event) -> Iterator[L
 
 def serve(port: int, state: Path, stop: threading.Event) -> None:
     """Serve until asked to stop."""
+    key = "-H 'X-API-Key: YOUR-KEY' " if own_key() else ""
     path = recommendations_of(known_user(state / POINTER))
     with running_service(port, state, stop) as service:
         if stop.is_set():
@@ -59,22 +61,29 @@ def serve(port: int, state: Path, stop: threading.Event) -> None:
         if not os.environ.get("USHER_RATINGS_URL"):
             folder = state / "redis" / RATINGS.name
             print(f"Ratings people give are kept in {folder}.")
-        print(f"Try: curl '{service.url}{path}'", flush=True)
+        print(f"Try: curl {key}'{service.url}{path}'", flush=True)
         service.wait_until_stopped(stop)
 
 
 def demo(port: int, state: Path, stop: threading.Event) -> None:
     """Serve, ask for one user's top 10 over HTTP, print it, and stop."""
+    key = own_key()
     path = recommendations_of(known_user(state / POINTER))
     with running_service(port, state, stop) as service:
         if stop.is_set():
             raise LocalError("Stopped before the service was ready.")
         began = time.perf_counter()
-        status, body = service.get(path)
+        status, body = service.get(path, key)
         took_ms = 1000 * (time.perf_counter() - began)
         if status != 200:
             raise LocalError(f"GET {service.url}{path} answered {status}: {body.decode()}")
         print_answer(json.loads(body), f"GET {path} answered in {took_ms:.1f} ms")
+
+
+def own_key() -> str | None:
+    """One of the keys the service will ask for, if it asks. Raises SettingsRefused."""
+    keys = read_settings().api_keys
+    return keys[0].get_secret_value() if keys else None
 
 
 def point(state: Path, model: str) -> None:

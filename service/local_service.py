@@ -43,11 +43,11 @@ class LocalService:
         """Where it answers."""
         return f"http://{HOST}:{self.port}"
 
-    def get(self, path: str) -> tuple[int, bytes]:
-        """Status and body of one GET. Raises OSError while nothing listens."""
+    def get(self, path: str, key: str | None = None) -> tuple[int, bytes]:
+        """Status and body of one GET, with an API key. Raises OSError while nothing listens."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"X-API-Key": key} if key else {})
             response = connection.getresponse()
             return response.status, response.read()
         finally:

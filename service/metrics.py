@@ -83,6 +83,17 @@ class Metrics:
             ["graph"],
             registry=registry,
         )
+        self.refused_keys = Counter(
+            "usher_refused_keys_total",
+            "Requests refused for their API key: missing, wrong.",
+            ["reason"],
+            registry=registry,
+        )
+        self.dropped_lines = Counter(
+            "usher_access_log_dropped_lines_total",
+            "Lines of the access log that nobody read in time.",
+            registry=registry,
+        )
         self.model = Gauge(
             "usher_model_info",
             "1 for the model a worker answers with.",
@@ -97,6 +108,21 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self._series: dict[tuple[str, int, str], tuple[Counter, Histogram]] = {}
+
+    def count_request(self, route: str, status: int, cache: str, seconds: float) -> None:
+        """Count a request that was answered. Its series are few, and finding them anew is dear."""
+        labels = (route, status, cache)
+        series = self._series.get(labels)
+        if series is None:
+            series = (
+                self.requests.labels(route, str(status), cache),
+                self.request_seconds.labels(route, cache),
+            )
+            self._series[labels] = series
+        counter, histogram = series
+        counter.inc()
+        histogram.observe(seconds)
 
     def of_graph(self, graph: str) -> GraphMetrics:
         """The counters of one graph."""

@@ -320,6 +320,7 @@ class ProblemDocument(BaseModel):
             "title": "The request breaks a bound",
             "status": 422,
             "detail": "query k: Input should be less than or equal to 100.",
+            "instance": "urn:usher:request:5f0c2b9e7d1a4e8f93b6c0d2a1e4f758",
             "errors": [
                 {"where": "query k", "detail": "Input should be less than or equal to 100."}
             ],
@@ -330,4 +331,5 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str
+    instance: str = Field(description="Names the request: X-Request-ID as a URN.")
     errors: list[FaultDocument] | None = None

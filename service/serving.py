@@ -8,6 +8,7 @@ now. A request takes it once and keeps it to its end.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -16,28 +17,34 @@ import numpy as np
 
 from models.bundle import Bundle
 from models.histories import Histories
+from service.access_log import AccessLog
 from service.batcher import BatchLimits, MicroBatcher
 from service.cache import AnswerCache
 from service.circuit import Circuit
-from service.engine import Engine, RankJob, RateJob
+from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import NotReady
 from service.filters import Filters
 from service.histories import BundleHistories, StoredHistories
+from service.keys import KeyRing
 from service.metrics import Metrics
 from service.ratings import RatingsStore
 from service.recommender import Recommender
 from service.redis_link import RedisLink
 from service.schemas import Selection
 from service.settings import Settings
+from service.traces import TracedBatcher, TracedLink, Traces
 from service.user_ratings import UserRatings
 
 
 @dataclass
 class Serving:
-    """The recommender in use, if there is one yet."""
+    """The recommender in use, if there is one yet, and what the gateway goes by."""
 
     settings: Settings | None = None
     metrics: Metrics | None = None
+    keys: KeyRing | None = None
+    access_log: AccessLog | None = None
+    traces: Traces | None = None
     recommender: Recommender | None = None
 
     def current(self) -> Recommender:
@@ -46,6 +53,12 @@ class Serving:
             raise NotReady("No model is loaded yet; try again shortly.")
         return self.recommender
 
+    def key_ring(self) -> KeyRing:
+        """The keys. Raises NotReady before they are known: until then nothing is open."""
+        if self.keys is None:
+            raise NotReady("The service has not started yet; try again shortly.")
+        return self.keys
+
     @property
     def ready(self) -> bool:
         """Whether there is a recommender, and it runs on a provider the settings allow."""
@@ -53,7 +66,11 @@ class Serving:
 
 
 def open_recommender(
-    bundle: Bundle, settings: Settings, executor: Executor, metrics: Metrics
+    bundle: Bundle,
+    settings: Settings,
+    executor: Executor,
+    metrics: Metrics,
+    traces: Traces | None = None,
 ) -> Recommender:
     """Load the graphs, run each once, and put the parts together; both graphs run on `executor`.
 
@@ -63,7 +80,7 @@ def open_recommender(
     warm(engine, bundle)
     provider = ",".join(engine.providers)
     metrics.model.labels(bundle.manifest.version, bundle.digest, provider).set(1)
-    bundled, store = BundleHistories(bundle.users), open_store(settings, metrics)
+    bundled, store = BundleHistories(bundle.users), open_store(settings, metrics, traces)
     scale = bundle.manifest.rating_scale
     stored = bundled if store is None else StoredHistories(bundled, store, bundle.catalog, scale)
     limits = BatchLimits(
@@ -72,34 +89,54 @@ def open_recommender(
         settings.queue_histories,
         settings.queue_ratings,
     )
-    return Recommender(
-        bundle,
-        engine,
-        MicroBatcher(engine.rank, RankJob.weigh, executor, limits, metrics.of_graph("recommend")),
-        MicroBatcher(engine.rate, RateJob.weigh, executor, limits, metrics.of_graph("rate")),
-        stored,
-        open_cache(settings, metrics),
-        UserRatings(bundle, store, time.time),
+    ranking = (engine.rank, RankJob.weigh, executor, limits, metrics.of_graph("recommend"))
+    rating = (engine.rate, RateJob.weigh, executor, limits, metrics.of_graph("rate"))
+    ranker: MicroBatcher[RankJob, Ranking]
+    rater: MicroBatcher[RateJob, Estimates]
+    if traces is None:
+        ranker, rater = MicroBatcher(*ranking), MicroBatcher(*rating)
+    else:
+        ranker = TracedBatcher(traces.tracer, "recommend", *ranking)
+        rater = TracedBatcher(traces.tracer, "rate", *rating)
+    cache = open_cache(settings, metrics, traces)
+    ratings = UserRatings(bundle, store, time.time)
+    return Recommender(bundle, engine, ranker, rater, stored, cache, ratings, metrics)
+
+
+def open_traces(settings: Settings) -> Traces | None:
+    """Traces, if they are asked for. Raises SettingsRefused if they cannot be made."""
+    return Traces(settings.traces, settings.traces_share) if settings.traces else None
+
+
+def open_access_log(settings: Settings, metrics: Metrics) -> AccessLog:
+    """The access log on the standard output, writing."""
+    return AccessLog(
+        sys.stdout.fileno(),
         metrics,
+        settings.access_log_share,
+        settings.access_log_slow_ms / 1000,
+        settings.access_log_lines,
+        random.Random(),
     )
 
 
-def open_cache(settings: Settings, metrics: Metrics) -> AnswerCache:
+def open_cache(settings: Settings, metrics: Metrics, traces: Traces | None) -> AnswerCache:
     """The cache the settings name; nothing is connected yet."""
     link = None
     if settings.cache_url is not None:
-        timeout_s = settings.cache_timeout_ms / 1000
-        link = RedisLink(settings.cache_url, timeout_s, settings.cache_connections)
+        place = (settings.cache_url, settings.cache_timeout_ms / 1000, settings.cache_connections)
+        link = TracedLink("cache", *place, traces.tracer) if traces else RedisLink(*place)
     circuit = Circuit(settings.cache_failures, settings.cache_rest_ms / 1000, time.monotonic)
     return AnswerCache(link, circuit, metrics, settings.cache_ttl_s, random.Random())
 
 
-def open_store(settings: Settings, metrics: Metrics) -> RatingsStore | None:
+def open_store(settings: Settings, metrics: Metrics, traces: Traces | None) -> RatingsStore | None:
     """The store of given ratings the settings name; nothing is connected yet."""
     if settings.ratings_url is None:
         return None
     connections = settings.ratings_connections
-    link = RedisLink(settings.ratings_url, settings.ratings_timeout_ms / 1000, connections)
+    place = (settings.ratings_url, settings.ratings_timeout_ms / 1000, connections)
+    link = TracedLink("ratings", *place, traces.tracer) if traces else RedisLink(*place)
     return RatingsStore(link, connections, metrics)
 
 

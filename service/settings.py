@@ -9,13 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import SettingsRefused
+from service.keys import KEY_RULE, is_key
 
 Provider = Literal["tensorrt", "cuda", "cpu"]
 PositiveInt = Annotated[int, Field(gt=0)]
+SECRETIVE = ("_URL", "_KEYS", "_TRACES")
+"""Ends of names whose values are never told: a URL may hold a password."""
 
 
 class Settings(BaseSettings):
@@ -79,12 +82,48 @@ class Settings(BaseSettings):
     request_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """How long a request may take, reading its body included, before it is given up."""
 
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Keys that callers may send, separated by commas, each of 16 to 128 characters from
+    `A-Za-z0-9._~+/=-`. Unset: nobody needs one, which is refused beyond this machine."""
+
+    guarded_elsewhere: bool = False
+    """The operator's word that something else keeps others away, so that the service may listen
+    beyond this machine without keys."""
+
+    access_log_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the successful requests that get a line in the access log; errors and slow requests
+    always do."""
+
+    access_log_slow_ms: PositiveInt = 500
+    """From when on a request is slow."""
+
+    access_log_lines: PositiveInt = 10_000
+    """Lines that may wait to be written; those beyond are dropped and counted."""
+
+    traces: str | None = None
+    """Where spans are sent: the URL of a collector that takes OTLP over HTTP, with its path
+    (`http://collector:4318/v1/traces`). Unset: there are no traces."""
+
+    traces_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the requests that are traced, of those whose caller does not say."""
+
     @field_validator("providers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
-    @field_validator("model", "model_pointer", "cache_url", "ratings_url", mode="before")
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        keys = [key.strip() for key in value.split(",")] if value.strip() else []
+        for place, key in enumerate(keys, start=1):
+            if not is_key(key):
+                raise ValueError(f"key {place} of {len(keys)} is not {KEY_RULE}")
+        return tuple(keys)
+
+    @field_validator("model", "model_pointer", "cache_url", "ratings_url", "traces", mode="before")
     @classmethod
     def _unset_if_blank(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value
@@ -96,6 +135,13 @@ class Settings(BaseSettings):
             raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
         return value
 
+    @field_validator("traces")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("a collector's URL begins with http:// or https://")
+        return value
+
 
 def read_settings() -> Settings:
     """Read the environment. Raises SettingsRefused with one sentence naming the variable."""
@@ -104,6 +150,6 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "USHER_" + str(first["loc"][0]).upper()
-        value = "" if name.endswith("_URL") else f"={first['input']}"  # a URL may hold a password
+        value = "" if name.endswith(SECRETIVE) else f"={first['input']}"
         reason = first["msg"].removeprefix("Value error, ")
         raise SettingsRefused(f"{name}{value} cannot be used: {reason}.") from None

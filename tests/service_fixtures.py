@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,15 +103,24 @@ def running_service(folder: Path, **environment: str) -> Iterator[Service]:
                 service.stop()
 
 
-def start_service(folder: Path, **environment: str) -> tuple[subprocess.Popen[bytes], str, Path]:
-    """Start `bentoml serve` on a free port: its process, its URL and the file it logs to."""
+def start_service(
+    folder: Path,
+    listen: Sequence[str] = ("--host", "127.0.0.1"),
+    output: int | None = None,
+    /,
+    **environment: str,
+) -> tuple[subprocess.Popen[bytes], str, Path]:
+    """Start `bentoml serve` on a free port: its process, its URL and the file it logs to.
+
+    With `output` it logs to that file descriptor instead.
+    """
     port = free_port()
     log = folder / f"service-{port}.log"
     command = [sys.executable, "-m", "bentoml", "serve", "service.app:Usher"]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            stdout=stream,
+            [*command, *listen, "--port", str(port)],
+            stdout=stream if output is None else output,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,

@@ -382,7 +382,7 @@ def test_addresses_and_methods_there_are_not(client: httpx.Client) -> None:
     problem(client.get("/v1/users//recommendations"), 404)
     wrong = client.delete("/v1/users/1/recommendations")
     problem(wrong, 405)
-    assert wrong.headers["Allow"] == "GET"
+    assert wrong.headers["Allow"] == "GET, HEAD"
     assert "no parameters" in problem(client.get("/v1/model?x=1"), 422)["detail"]
 
 

@@ -197,3 +197,28 @@ def test_two_services_of_one_folder_share_its_servers(tmp_path: Path, bundle: Bu
 def test_running_it_needs_no_torch() -> None:
     code = "import service.local, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_a_guarded_service_is_asked_with_its_key_and_nobody_told(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    where = {"USHER_MODEL": str(bundle.path), "USHER_API_KEYS": "a-secret-0123456789"}
+    demo = run(tmp_path, "demo", **where)
+    assert demo.returncode == 0, demo.stderr
+    with serving(tmp_path, free_port(), **where) as child:
+        said = lines_until_curl(child)[-1]
+        assert "X-API-Key: YOUR-KEY" in said
+        url = said.rsplit(" ", 1)[1].strip("'")
+        assert httpx.get(url, timeout=30).status_code == 401
+    told = demo.stdout + demo.stderr + said
+    logs = "".join(log.read_text() for log in (tmp_path / "logs").iterdir())
+    assert "a-secret" not in told + logs
+
+
+def test_a_setting_that_cannot_be_used_is_told_without_a_traceback(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    answer = run(tmp_path, "serve", USHER_MODEL=str(bundle.path), USHER_API_KEYS="short")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("USHER_API_KEYS cannot be used")
+    assert len(answer.stderr.splitlines()) == 1

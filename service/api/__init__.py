@@ -6,6 +6,7 @@ bounds. Every route gets the recommender from `Serving`, once, and hands it what
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,7 +17,7 @@ from starlette.responses import Response
 
 from service.api import model, predictions, ratings, recommendations
 from service.api.parsing import ParsedRoute
-from service.api.responses import PROBLEMS, problem_response
+from service.api.responses import PROBLEMS
 from service.errors import (
     InternalError,
     MalformedRequest,
@@ -24,6 +25,7 @@ from service.errors import (
     NotFound,
     Problem,
 )
+from service.problems import ProblemResponse
 from service.schemas import ProblemDocument
 from service.serving import Serving
 
@@ -31,14 +33,30 @@ DESCRIPTION = """Recommendations and predicted ratings from a model that reads a
 
 A user is a history of ratings. A user nobody knows, and an empty history, get a cold-start answer
 (`"basis": "cold_start"`), not an error. Errors are RFC 9457 problem documents. Numbers are rounded
-to 3 decimals."""
+to 3 decimals.
+
+Every response names its request in `X-Request-ID`: the one that came along, if it is 1 to 128
+characters from `A-Za-z0-9._-`, or a new one; a problem document names it as `instance`. HEAD is
+answered as GET, without the body."""
+
+
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key as the token."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+KEY_REQUIRED: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
+KEY_OPTIONAL = [{}, *KEY_REQUIRED]
 
 
 class Api(FastAPI):
-    """FastAPI, which describes problem documents besides what its routes take and give."""
+    """FastAPI, which describes problem documents and keys besides what its routes take and give."""
+
+    def __init__(self, serving: Serving, **options: Any) -> None:
+        super().__init__(**options)
+        self._serving = serving
 
     def openapi(self) -> dict[str, Any]:
-        """The document of /v1/openapi.json; made once."""
+        """The document of /v1/openapi.json; made once, when it is known whether there are keys."""
         made = self.openapi_schema is not None
         document = super().openapi()
         if not made:
@@ -46,12 +64,17 @@ class Api(FastAPI):
                 [(ProblemDocument, "serialization")], ref_template="#/components/schemas/{model}"
             )
             document["components"]["schemas"] |= problems["$defs"]
+            document["components"]["securitySchemes"] = SECURITY_SCHEMES
+            settings = self._serving.settings
+            keyed = settings is not None and bool(settings.api_keys)
+            document["security"] = KEY_REQUIRED if keyed else KEY_OPTIONAL
         return document
 
 
 def create_api(serving: Serving) -> FastAPI:
     """The application; it may be made long before `serving` has a recommender."""
     api = Api(
+        serving,
         title="Usher",
         version="1",
         description=DESCRIPTION,
@@ -73,7 +96,7 @@ def create_api(serving: Serving) -> FastAPI:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return problem_response(error)
+    return ProblemResponse(error)
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:
@@ -81,12 +104,20 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path[:200]
     if error.status_code == 404:
-        return problem_response(NotFound(f"There is nothing at {path}."))
+        return ProblemResponse(NotFound(f"There is nothing at {path}."))
     if error.status_code == 405:
         detail = f"{path} does not take {request.method}."
-        return problem_response(MethodNotAllowed(detail, error.headers or {}))
-    return problem_response(MalformedRequest(str(error.detail)))
+        return ProblemResponse(MethodNotAllowed(detail, _with_head(error.headers or {})))
+    return ProblemResponse(MalformedRequest(str(error.detail)))
+
+
+def _with_head(headers: Mapping[str, str]) -> dict[str, str]:
+    """`Allow` as the gateway has it: it answers HEAD wherever there is a GET."""
+    methods = headers.get("Allow", "").split(", ")
+    if "GET" in methods and "HEAD" not in methods:
+        methods.append("HEAD")
+    return {**headers, "Allow": ", ".join(methods)}
 
 
 async def _mistake(request: Request, error: Exception) -> Response:
-    return problem_response(InternalError("The service made a mistake; its log has more."))
+    return ProblemResponse(InternalError("The service made a mistake; its log has more."))

@@ -1,4 +1,4 @@
-"""Responses: finished bytes with their headers, and problem documents as FastAPI describes them."""
+"""Responses: finished bytes with their headers, and what FastAPI describes them by."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import PROBLEM_JSON, Problem
+from service.errors import PROBLEM_JSON
 from service.gateway import CACHE_STATE
 from service.recommender import Answer
 from service.schemas import ProblemDocument
@@ -40,13 +40,3 @@ def answer_response(request: Request, answer: Answer) -> Response:
 def unchanged_response(etag: str) -> Response:
     """304: the caller has the answer already."""
     return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "private, no-cache"})
-
-
-def problem_response(problem: Problem) -> Response:
-    """A problem document."""
-    return Response(
-        problem.body(),
-        status_code=problem.status,
-        headers=problem.headers,
-        media_type=PROBLEM_JSON,
-    )

@@ -153,8 +153,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.serving", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="for each row (5)")
     seconds = parser.parse_args().seconds
-    for name in ("USHER_CACHE_URL", "USHER_RATINGS_URL"):
-        os.environ.pop(name, None)  # a benchmark must not fill somebody's Redis
+    for name in ("USHER_CACHE_URL", "USHER_RATINGS_URL", "USHER_API_KEYS"):
+        os.environ.pop(name, None)  # a benchmark must not fill somebody's Redis, and sends no key
     bundle = find_bundle(os.environ.get("USHER_MODEL"), None)
     with (
         tempfile.TemporaryDirectory(prefix="usher-bench-") as folder,

@@ -1,0 +1,139 @@
+"""Traces: where a request's time went, as OpenTelemetry spans sent to a collector.
+
+There is a span for the request, one for each call of either Redis and one for each wait for a graph
+(its turn and its run; a run itself is shared by many requests). None of this exists unless
+`USHER_TRACES` is set: the traced parts below take the place of the plain ones when a worker is put
+together, so that without traces no request pays for them.
+
+Whether a request is traced is its caller's to say (`traceparent`, W3C); of those that come without,
+a share is. Spans are sent by a thread of the SDK's, which drops what its queue cannot hold.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from service.batcher import Answer, Job, MicroBatcher
+from service.errors import SettingsRefused
+from service.redis_link import RedisLink
+from service.settings import Settings
+
+EXPORT_TIMEOUT_S = 5.0
+EXPORTER = "opentelemetry-exporter-otlp-proto-http"
+
+
+def check_installed(settings: Settings) -> None:
+    """Raises SettingsRefused if traces are asked for and their exporter is not installed."""
+    if settings.traces is None:
+        return
+    try:
+        version(EXPORTER)
+    except PackageNotFoundError:
+        raise SettingsRefused(
+            f"USHER_TRACES cannot be used: the package {EXPORTER} is not installed."
+        ) from None
+
+
+class Traces:
+    """Traces requests and sends them to `endpoint` (OTLP over HTTP, the whole URL).
+
+    `share` of the requests whose caller does not say are traced. The exporter must be installed.
+    """
+
+    def __init__(self, endpoint: str, share: float) -> None:
+        # Imported here, for it brings an HTTP client of its own, which others need not load.
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        self._provider = TracerProvider(
+            sampler=ParentBased(TraceIdRatioBased(share)),
+            resource=Resource.create({"service.name": "usher"}),
+            shutdown_on_exit=False,
+        )
+        exporter = OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._propagator = TraceContextTextMapPropagator()
+        self.tracer = self._provider.get_tracer("usher")
+
+    @contextmanager
+    def request(self, headers: Mapping[bytes, bytes]) -> Iterator[None]:
+        """The span of a request, below its caller's if there is one."""
+        carrier = {
+            name.decode(): headers[name].decode("latin-1")
+            for name in (b"traceparent", b"tracestate")
+            if name in headers
+        }
+        with self.tracer.start_as_current_span(
+            "request", context=self._propagator.extract(carrier), kind=SpanKind.SERVER
+        ):
+            yield
+
+    def describe(
+        self, method: str, route: str | None, path: str, status: int, request_id: str
+    ) -> None:
+        """Say what the current request was and how it ended; names are templates, never paths."""
+        span = trace.get_current_span()
+        span.update_name(f"{method} {route}" if route else method)
+        span.set_attributes(
+            {
+                "http.request.method": method,
+                "http.route": route or "none",
+                "url.path": path,
+                "http.response.status_code": status,
+                "usher.request_id": request_id,
+            }
+        )
+        if status >= 500 or status == 0:
+            span.set_status(Status(StatusCode.ERROR))
+
+    def close(self, timeout_s: float) -> None:
+        """Send what waits, for at most `timeout_s`: a collector may not answer."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(timeout_s)
+
+
+class TracedLink(RedisLink):
+    """A link to the Redis of one role whose commands are spans, by the command's name."""
+
+    def __init__(
+        self, role: str, url: str, timeout_s: float, connections: int, tracer: Tracer
+    ) -> None:
+        super().__init__(url, timeout_s, connections)
+        self._role = role
+        self._tracer = tracer
+
+    async def ask(self, *command: bytes | str | int) -> Any:
+        """As `RedisLink.ask`, within a span."""
+        attributes = {"db.system.name": "redis", "db.operation.name": str(command[0])}
+        with self._tracer.start_as_current_span(
+            f"{self._role} {command[0]!s}", kind=SpanKind.CLIENT, attributes=attributes
+        ):
+            return await super().ask(*command)
+
+
+class TracedBatcher(MicroBatcher[Job, Answer]):
+    """A micro-batcher whose callers wait within a span, from joining the queue to their answer."""
+
+    def __init__(self, tracer: Tracer, graph: str, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._tracer = tracer
+        self._graph = graph
+
+    async def submit(self, jobs: Sequence[Job]) -> list[Answer]:
+        """As `MicroBatcher.submit`, within a span."""
+        with self._tracer.start_as_current_span(
+            f"graph {self._graph}", attributes={"usher.jobs": len(jobs)}
+        ):
+            return await super().submit(jobs)
