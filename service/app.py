@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 
 from models.bundle import Bundle, BundleError
 from service.api import create_api
-from service.api.parsing import check_id, check_selection
+from service.api.parsing import check_id, check_values
 from service.api.responses import problem_response
 from service.bundles import find_bundle
 from service.engine import check_graphs
@@ -25,7 +25,7 @@ from service.errors import Problem, ServiceError
 from service.exposition import create_exposition
 from service.gateway import Gateway, Unprefixed
 from service.metrics import Metrics
-from service.schemas import Recommendations
+from service.schemas import Recommendations, Selection
 from service.serving import Serving, open_recommender
 from service.settings import Settings, read_settings
 from service.tuning import (
@@ -111,7 +111,7 @@ class Usher:
         }
         try:
             check_id(user_id)
-            selection = check_selection(choices, "body")
+            selection = check_values(Selection, choices, "body")
             recommender = serving.current()
             key = await recommender.key_of(user_id, selection)
             answer = await recommender.for_user(user_id, selection, key)

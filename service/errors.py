@@ -9,6 +9,7 @@ ServiceError
     |   `-- UnknownGenre   422  a genre the catalogue does not hold
     |-- MalformedRequest   400  the request could not be read at all
     |-- NotFound           404  no such route
+    |   `-- NoSuchItem     404  the address names an item the catalogue does not hold
     |-- MethodNotAllowed   405  the route has other methods
     |-- BodyTooSlow        408  the body did not come in time
     |-- BodyTooLarge       413  more than 1 MB
@@ -110,6 +111,12 @@ class NotFound(Problem):
     """No such route."""
 
     status, kind, title = 404, "not-found", "There is nothing at this address"
+
+
+class NoSuchItem(NotFound):
+    """The address names an item the catalogue does not hold."""
+
+    kind, title = "no-such-item", "The catalogue has no such item"
 
 
 class MethodNotAllowed(Problem):

@@ -18,6 +18,7 @@ from models.histories import Histories
 from service.answers import AnswerWriter, addressed, many
 from service.batcher import MicroBatcher
 from service.cache import AnswerCache, CacheState, Key, answer_key
+from service.catalogue import Catalogue
 from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import InvalidRequest
 from service.filters import Filters
@@ -59,6 +60,7 @@ class Recommender:
         self._metrics = metrics
         self._filters = Filters(bundle.catalog)
         self._writer = AnswerWriter(bundle)
+        self.catalogue = Catalogue(bundle, self._filters)
 
     async def key_of(self, user_id: str, selection: Selection) -> Key:
         """The key of a stored user's answer; it costs no model and no cache."""

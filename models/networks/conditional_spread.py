@@ -71,6 +71,10 @@ class ConditionalSpread(nn.Module):
         """Preference scores [B, I], those of the network."""
         return self.network.logits(users.inner)
 
+    def item_vectors(self) -> Tensor:
+        """Those of the network, [I, D]."""
+        return self.network.item_vectors()
+
     def rate(self, users: Users, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted ratings, those of the network, and their spreads, each [T]."""
         rating_T, terms_TJ = self.terms(users, rows_T, items_T)

@@ -65,6 +65,16 @@ class Ensemble(nn.Module):
         ]
         return torch.stack(scores).sum(0)
 
+    def item_vectors(self) -> Tensor:
+        """Those of the members side by side, [I, D]: cosines are the mean of theirs, weighted."""
+        total = sum(self.shares.preference)
+        vectors = [
+            (weight / total) ** 0.5 * member.item_vectors()
+            for member, weight in self._rankers
+            if weight > 0 and isinstance(member, FoldInNetwork)
+        ]
+        return torch.cat(vectors, dim=1)
+
     def rate(
         self, users: tuple[Any, ...], rows_T: Tensor, items_T: Tensor
     ) -> tuple[Tensor, Tensor]:

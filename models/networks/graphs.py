@@ -41,6 +41,12 @@ class FoldInNetwork(Rater, Protocol):
     def logits(self, users: Any) -> Tensor:
         """Preference scores [B, I]."""
 
+    def item_vectors(self) -> Tensor:
+        """What ranking knows of each item, [I, D]; of length 1, or 0 where it knows nothing.
+
+        Items whose vectors point the same way are ranked alike for everybody.
+        """
+
 
 class RecommendGraph(nn.Module):
     """Histories in, the best K allowed items out, each with score, rating and spread."""

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.networks.architecture import Architecture
 from models.networks.attention import attention_of
@@ -213,6 +214,20 @@ class HybridVAE(nn.Module):
         if self.shallow is None or users.votes_BR is None:
             return deep_BI
         return deep_BI + self.shallow.scores(users.votes_BR)
+
+    @torch.no_grad()
+    def item_vectors(self) -> Tensor:
+        """The preference factors, and the shallow path's beside them: [I, D], of length 1 or 0.
+
+        What all factors share is taken off, for it moves every item alike and ranks none. Either
+        path counts for half: users' vectors have another scale in each, so lengths cannot be
+        compared.
+        """
+        factors_IF = self.preference_factors.detach()
+        paths = [functional.normalize(factors_IF - factors_IF.mean(dim=0), dim=1)]
+        if self.shallow is not None:
+            paths.append(functional.normalize(self.shallow.out_IR, dim=1))
+        return functional.normalize(torch.cat(paths, dim=1), dim=1)
 
     def deep_logits(self, users: UserVectors) -> Tensor:
         """Those of the decoder, [B, I]; their softmax is the multinomial likelihood."""
