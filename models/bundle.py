@@ -3,7 +3,7 @@
     manifest.json        what it is, how good it is, and a digest of every other file
     manifest.sha256      the digest of manifest.json; it names the bundle
     recommend.onnx       histories -> the best K items with score, rating and spread
-    rate.onnx            histories and named items -> rating and spread
+    rate.onnx            histories and named items -> rating, spread and score
     weights.bin          the initialisers both graphs share
     catalog/*.npy        the item catalogue, columnar
     items/*.npy          ratings counted and nearest neighbours of each item, columnar

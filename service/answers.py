@@ -53,7 +53,9 @@ class AnswerWriter:
         members = {"basis": basis, "model": self._model, "items": items}
         if len(items) < asked:
             members["shortfall"] = shortfall(
-                asked, len(items), "pass the filters and are neither excluded nor already rated"
+                asked,
+                len(items),
+                "items pass the filters and are neither excluded nor already rated",
             )
         return to_json(members)
 
@@ -118,9 +120,9 @@ def model_members(bundle: Bundle) -> dict[str, str]:
     return {"version": bundle.manifest.version, "digest": bundle.digest}
 
 
-def shortfall(asked: int, returned: int, reason: str) -> dict[str, Any]:
-    """Why there are fewer items than asked for: "Only 3 items <reason>."."""
-    detail = f"Only {returned} items {reason}."
+def shortfall(asked: int, returned: int, what: str) -> dict[str, Any]:
+    """Why there are fewer than asked for: "Only 3 <what>."."""
+    detail = f"Only {returned} {what}."
     return {"requested": asked, "returned": returned, "detail": detail}
 
 

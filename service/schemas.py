@@ -163,7 +163,7 @@ class RecommendedItem(BaseModel):
 
 
 class Shortfall(BaseModel):
-    """Why there are fewer items than asked for."""
+    """Why there are fewer than asked for."""
 
     requested: int
     returned: int

@@ -275,6 +275,7 @@ def test_the_document_is_openapi_3_1_with_examples(client: httpx.Client) -> None
     assert query == set(Selection.model_fields)
     assert set(document["paths"]) == {
         "/v1/users/{user_id}/recommendations",
+        "/v1/users/{user_id}/recommendations/{item_id}/explanation",
         "/v1/recommendations",
         "/v1/predictions",
         "/v1/items",

@@ -233,6 +233,14 @@ class HybridVAE(nn.Module):
         """Those of the decoder, [B, I]; their softmax is the multinomial likelihood."""
         return users.preference_BF @ self.preference_factors.T + self.preference_bias
 
+    def score(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> Tensor:
+        """Preference scores of named pairs, [T]: entries of `logits`, by their products alone."""
+        product_T = (users.preference_BF[rows_T] * self.preference_factors[items_T]).sum(dim=1)
+        deep_T = product_T + self.preference_bias[items_T]
+        if self.shallow is None or users.votes_BR is None:
+            return deep_T
+        return deep_T + self.shallow.score(users.votes_BR, rows_T, items_T)
+
     def some_logits(
         self, users: UserVectors, items_M: Tensor, rows_T: Tensor, items_T: Tensor
     ) -> tuple[Tensor, Tensor]:

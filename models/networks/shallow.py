@@ -48,3 +48,7 @@ class ShallowPath(nn.Module):
     def scores(self, votes_BR: Tensor) -> Tensor:
         """What the votes add to the preference scores, [B, I]."""
         return (votes_BR * self.sharpness) @ self.out_IR.T
+
+    def score(self, votes_BR: Tensor, rows_T: Tensor, items_T: Tensor) -> Tensor:
+        """The entries (rows_T, items_T) of `scores`, [T]."""
+        return (votes_BR[rows_T] * self.sharpness * self.out_IR[items_T]).sum(dim=1)

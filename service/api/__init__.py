@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import items, model, predictions, recommendations
+from service.api import explanations, items, model, predictions, recommendations
 from service.api.parsing import ParsedRoute
 from service.api.responses import PROBLEMS, problem_response
 from service.errors import (
@@ -63,7 +63,7 @@ def create_api(serving: Serving) -> FastAPI:
         responses=PROBLEMS,
     )
     api.router.route_class = ParsedRoute
-    for routes in (recommendations, predictions, items, model):
+    for routes in (recommendations, explanations, predictions, items, model):
         routes.add_routes(api, serving)
     api.add_exception_handler(Problem, _problem)
     api.add_exception_handler(HTTPException, _http_problem)

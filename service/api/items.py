@@ -8,6 +8,7 @@ from fastapi import FastAPI, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.responses import json_response
 from service.item_schemas import ItemCard, ItemPage, ItemQuery, SimilarItems, SimilarQuery
 from service.schemas import Id
 from service.serving import Serving
@@ -20,11 +21,11 @@ def add_routes(api: FastAPI, serving: Serving) -> None:
 
     @api.get("/v1/items", response_model=ItemPage, summary="Items by title, genre and year")
     async def items(request: Request, asked: Annotated[ItemQuery, Query()]) -> Response:
-        return _json_response(serving.current().catalogue.page(asked))
+        return json_response(serving.current().catalogue.page(asked))
 
     @api.get("/v1/items/{item_id}", response_model=ItemCard, summary="One item")
     async def item(request: Request, item_id: ItemId) -> Response:
-        return _json_response(serving.current().catalogue.card(item_id))
+        return json_response(serving.current().catalogue.card(item_id))
 
     @api.get(
         "/v1/items/{item_id}/similar",
@@ -34,8 +35,4 @@ def add_routes(api: FastAPI, serving: Serving) -> None:
     async def similar(
         request: Request, item_id: ItemId, asked: Annotated[SimilarQuery, Query()]
     ) -> Response:
-        return _json_response(serving.current().catalogue.similar(item_id, asked))
-
-
-def _json_response(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+        return json_response(serving.current().catalogue.similar(item_id, asked))
