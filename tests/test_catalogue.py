@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,6 +13,8 @@ import pytest
 
 from models.bundle import Bundle
 from service.api.parsing import read_query
+from service.catalogue import Catalogue
+from service.filters import Filters
 from service.item_schemas import ItemCard, ItemPage, ItemQuery, SimilarItems
 from tests.service_fixtures import Service
 from tests.test_api import problem
@@ -116,6 +120,18 @@ def test_a_query_may_be_accented_and_come_in_plain_utf_8(
     )
     plain = read_query(ItemQuery, f"query={accented}".replace(" ", "+").encode())
     assert plain == ItemQuery(query=accented)
+
+
+def test_how_well_a_title_fits_comes_before_how_often_it_was_rated(bundle: Bundle) -> None:
+    order = most_rated(bundle, list(range(120)))
+    titles = [""] * 120
+    for place, title in ((0, "A Toy"), (5, "My toys"), (50, "Toy Two"), (60, "Toys"), (119, "Toy")):
+        titles[order[place]] = title
+    renamed = Bundle(bundle.path, bundle.digest, bundle.manifest)
+    vars(renamed)["catalog"] = replace(bundle.catalog, titles=titles)
+    page = json.loads(Catalogue(renamed, Filters(renamed.catalog)).page(ItemQuery(query="toy")))
+    found = [item["title"] for item in page["items"]]
+    assert found == ["Toy", "Toy Two", "Toys", "A Toy", "My toys"]
 
 
 # ---- one item, and what is like it

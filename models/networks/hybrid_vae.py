@@ -234,8 +234,13 @@ class HybridVAE(nn.Module):
         return users.preference_BF @ self.preference_factors.T + self.preference_bias
 
     def score(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> Tensor:
-        """Preference scores of named pairs, [T]: entries of `logits`, by their products alone."""
-        product_T = (users.preference_BF[rows_T] * self.preference_factors[items_T]).sum(dim=1)
+        """Preference scores of named pairs, [T]: entries of `logits`, by their products alone.
+
+        Columns of the transposed table are read: that is how `logits` is exported, and both graphs
+        share one copy of equal tables.
+        """
+        factors_FT = self.preference_factors.T.index_select(1, items_T)
+        product_T = (users.preference_BF[rows_T] * factors_FT.T).sum(dim=1)
         deep_T = product_T + self.preference_bias[items_T]
         if self.shallow is None or users.votes_BR is None:
             return deep_T

@@ -50,5 +50,6 @@ class ShallowPath(nn.Module):
         return (votes_BR * self.sharpness) @ self.out_IR.T
 
     def score(self, votes_BR: Tensor, rows_T: Tensor, items_T: Tensor) -> Tensor:
-        """The entries (rows_T, items_T) of `scores`, [T]."""
-        return (votes_BR[rows_T] * self.sharpness * self.out_IR[items_T]).sum(dim=1)
+        """The entries (rows_T, items_T) of `scores`, [T], from the table as `scores` exports it."""
+        out_RT = self.out_IR.T.index_select(1, items_T)
+        return (votes_BR[rows_T] * self.sharpness * out_RT.T).sum(dim=1)
