@@ -3,9 +3,10 @@
     manifest.json        what it is, how good it is, and a digest of every other file
     manifest.sha256      the digest of manifest.json; it names the bundle
     recommend.onnx       histories -> the best K items with score, rating and spread
-    rate.onnx            histories and named items -> rating and spread
+    rate.onnx            histories and named items -> rating, spread and score
     weights.bin          the initialisers both graphs share
     catalog/*.npy        the item catalogue, columnar
+    items/*.npy          ratings counted and nearest neighbours of each item, columnar
     histories/*.npy      the histories of known users, columnar, sorted by user id, then item
 
 Writing happens in a temporary folder that is verified and then renamed, so a bundle is either
@@ -36,6 +37,7 @@ from pydantic import ValidationError
 from models.catalog import Catalog
 from models.columns import read_array, write_array
 from models.histories import Histories
+from models.item_columns import ItemColumns
 from models.manifest import FORMAT_VERSION, Description, FileDigest, Manifest
 
 MANIFEST, MANIFEST_DIGEST = "manifest.json", "manifest.sha256"
@@ -114,6 +116,11 @@ class Bundle:
         return Catalog.read(self.path / "catalog")
 
     @cached_property
+    def items(self) -> ItemColumns:
+        """Rating counts and neighbours of the items, memory-mapped."""
+        return ItemColumns.read(self.path / "items")
+
+    @cached_property
     def users(self) -> UserHistories:
         """The histories of known users, memory-mapped."""
         return UserHistories.read(self.path / "histories")
@@ -133,6 +140,7 @@ def write_bundle(
     target: Path,
     describe: Callable[[Path], Description],
     catalog: Catalog,
+    items: ItemColumns,
     users: UserHistories,
 ) -> Bundle:
     """Write a bundle at `target`, whole or not at all.
@@ -144,6 +152,7 @@ def write_bundle(
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         catalog.write(folder / "catalog")
+        items.write(folder / "items")
         users.write(folder / "histories")
         description = describe(folder)
         manifest = Manifest(

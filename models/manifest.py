@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 
 
 class Record(BaseModel):
@@ -131,5 +131,5 @@ class Description(Record):
 class Manifest(Description):
     """A description, and what pins it to the files."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     files: dict[str, FileDigest]

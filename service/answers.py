@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.catalog import Catalog
 from service.engine import Ranking
 from service.schemas import Basis
 
@@ -29,7 +30,7 @@ class AnswerWriter:
         self._scale = manifest.rating_scale
         self._multiplier = manifest.calibration.multiplier
         self._coverage = round(manifest.calibration.coverage, DECIMALS)
-        self._model = {"version": manifest.version, "digest": bundle.digest}
+        self._model = model_members(bundle)
 
     def recommendations(
         self, basis: Basis, asked: int, ranking: Ranking, own_ratings: Mapping[int, float]
@@ -38,21 +39,25 @@ class AnswerWriter:
         intervals = self.intervals(ranking.ratings, ranking.spreads)
         rows = zip(
             ranking.items.tolist(),
-            _rounded(ranking.scores),
-            _rounded(ranking.ratings),
+            rounded(ranking.scores),
+            rounded(ranking.ratings),
             intervals,
             strict=True,
         )
         items = [
-            self._item(item)
+            item_members(self._catalog, item)
             | {"preference_score": score, "predicted_rating": rating, "interval": interval}
             | ({"rating": round(own_ratings[item], DECIMALS)} if item in own_ratings else {})
             for item, score, rating, interval in rows
         ]
         members = {"basis": basis, "model": self._model, "items": items}
         if len(items) < asked:
-            members["shortfall"] = _shortfall(asked, len(items))
-        return _json(members)
+            members["shortfall"] = shortfall(
+                asked,
+                len(items),
+                "items pass the filters and are neither excluded nor already rated",
+            )
+        return to_json(members)
 
     def predictions(
         self,
@@ -63,7 +68,7 @@ class AnswerWriter:
         own_ratings: Mapping[int, float],
     ) -> bytes:
         """The body of predicted ratings but for the user's id; arrays are [T], in order."""
-        rows = zip(items.tolist(), _rounded(ratings), self.intervals(ratings, spreads), strict=True)
+        rows = zip(items.tolist(), rounded(ratings), self.intervals(ratings, spreads), strict=True)
         answered = [
             {
                 "item_id": self._catalog.ids[item],
@@ -74,7 +79,7 @@ class AnswerWriter:
             }
             for item, rating, interval in rows
         ]
-        return _json({"basis": basis, "model": self._model, "items": answered})
+        return to_json({"basis": basis, "model": self._model, "items": answered})
 
     def intervals(
         self, ratings: NDArray[np.float32], spreads: NDArray[np.float32]
@@ -82,20 +87,12 @@ class AnswerWriter:
         """rating -+ multiplier * spread, clipped to the scale, with the coverage it promises."""
         reach = self._multiplier * spreads.astype(np.float64)
         ends = (self._scale.minimum, self._scale.maximum)
-        lows = _rounded(np.clip(ratings - reach, *ends))
-        highs = _rounded(np.clip(ratings + reach, *ends))
+        lows = rounded(np.clip(ratings - reach, *ends))
+        highs = rounded(np.clip(ratings + reach, *ends))
         return [
             {"low": low, "high": high, "coverage": self._coverage}
             for low, high in zip(lows, highs, strict=True)
         ]
-
-    def _item(self, index: int) -> dict[str, Any]:
-        return {
-            "item_id": self._catalog.ids[index],
-            "title": self._catalog.titles[index],
-            "year": int(self._catalog.years[index]) or None,
-            "genres": self._catalog.genres_of(index),
-        }
 
 
 def addressed(user_id: str | None, body: bytes) -> bytes:
@@ -108,15 +105,33 @@ def many(bodies: Iterable[bytes]) -> bytes:
     return b'{"answers":[' + b",".join(bodies) + b"]}"
 
 
-def _shortfall(asked: int, returned: int) -> dict[str, Any]:
-    detail = f"Only {returned} items pass the filters and are neither excluded nor already rated."
+def item_members(catalog: Catalog, row: int) -> dict[str, Any]:
+    """What every answer says of an item."""
+    return {
+        "item_id": catalog.ids[row],
+        "title": catalog.titles[row],
+        "year": int(catalog.years[row]) or None,
+        "genres": catalog.genres_of(row),
+    }
+
+
+def model_members(bundle: Bundle) -> dict[str, str]:
+    """Which model answered."""
+    return {"version": bundle.manifest.version, "digest": bundle.digest}
+
+
+def shortfall(asked: int, returned: int, what: str) -> dict[str, Any]:
+    """Why there are fewer than asked for: "Only 3 <what>."."""
+    detail = f"Only {returned} {what}."
     return {"requested": asked, "returned": returned, "detail": detail}
 
 
-def _rounded(values: NDArray[Any]) -> list[float]:
-    rounded: list[float] = (np.round(values.astype(np.float64), DECIMALS) + 0.0).tolist()
-    return rounded  # adding 0.0 turns -0.0 into 0.0
+def rounded(values: NDArray[Any]) -> list[float]:
+    """Numbers as every answer writes them."""
+    numbers: list[float] = (np.round(values.astype(np.float64), DECIMALS) + 0.0).tolist()
+    return numbers  # adding 0.0 turns -0.0 into 0.0
 
 
-def _json(members: Mapping[str, Any]) -> bytes:
+def to_json(members: Mapping[str, Any]) -> bytes:
+    """An answer's body."""
     return json.dumps(members, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

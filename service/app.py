@@ -18,7 +18,7 @@ from pydantic import ConfigDict
 
 from models.bundle import Bundle, BundleError
 from service.api import create_api
-from service.api.parsing import check_id, check_selection
+from service.api.parsing import check_id, check_values
 from service.bundles import find_bundle
 from service.engine import check_graphs
 from service.errors import Problem, ServiceError
@@ -29,7 +29,7 @@ from service.listening import check_guarded
 from service.metrics import Metrics
 from service.problems import ProblemResponse
 from service.recommender import Recommender
-from service.schemas import Recommendations
+from service.schemas import Recommendations, Selection
 from service.serving import Serving, open_access_log, open_recommender, open_traces
 from service.settings import Settings, read_settings
 from service.swap import ModelSwap
@@ -144,7 +144,7 @@ class Usher:
         }
         try:
             check_id(user_id)
-            selection = check_selection(choices, "body")
+            selection = check_values(Selection, choices, "body")
             recommender = serving.current()
             key = await recommender.key_of(user_id, selection)
             answer = await recommender.for_user(user_id, selection, key)

@@ -40,7 +40,7 @@ RATE_INPUTS = (
     "target_items",
     "target_rows",
 )
-RATE_OUTPUTS = ("ratings", "spreads")
+RATE_OUTPUTS = ("ratings", "spreads", "scores")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class RateJob:
-    """Predict the ratings of items (int64 [T]) for one history (one row)."""
+    """Predict ratings and preference scores of items (int64 [T]) for one history (one row)."""
 
     history: Histories
     items: NDArray[np.int64]
@@ -83,10 +83,11 @@ class RateJob:
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """Predicted ratings and their spreads, float32 [T] each."""
+    """Predicted ratings, their spreads and the preference scores, float32 [T] each."""
 
     ratings: NDArray[np.float32]
     spreads: NDArray[np.float32]
+    scores: NDArray[np.float32]
 
 
 class Engine:
@@ -135,9 +136,9 @@ class Engine:
             "target_items": targets,
             "target_rows": np.repeat(np.arange(len(jobs), dtype=np.int64), np.diff(offsets)),
         }
-        ratings, spreads = self._rate.run(RATE_OUTPUTS, feed)
+        ratings, spreads, scores = self._rate.run(RATE_OUTPUTS, feed)
         bounds = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-        return [Estimates(ratings[a:b], spreads[a:b]) for a, b in bounds]
+        return [Estimates(ratings[a:b], spreads[a:b], scores[a:b]) for a, b in bounds]
 
 
 def check_graphs(manifest: Manifest) -> None:

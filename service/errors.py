@@ -10,7 +10,8 @@ ServiceError
     |-- MalformedRequest   400  the request could not be read at all
     |-- Unauthorized       401  no API key, or a wrong one
     |-- NotFound           404  no such route
-    |-- NotRated           404  the user has not rated the item
+    |   |-- NoSuchItem     404  the address names an item the catalogue does not hold
+    |   `-- NotRated       404  the user has not rated the item
     |-- MethodNotAllowed   405  the route has other methods
     |-- BodyTooSlow        408  the body did not come in time
     |-- BodyTooLarge       413  more than 1 MB
@@ -136,6 +137,12 @@ class NotFound(Problem):
     status, kind, title = 404, "not-found", "There is nothing at this address"
 
 
+class NoSuchItem(NotFound):
+    """The address names an item the catalogue does not hold."""
+
+    kind, title = "no-such-item", "The catalogue has no such item"
+
+
 class MethodNotAllowed(Problem):
     """The route has other methods."""
 
@@ -200,10 +207,10 @@ class NotReady(Overloaded):
     kind, title = "not-ready", "The service is not ready"
 
 
-class NotRated(Problem):
+class NotRated(NotFound):
     """The user has not rated the item."""
 
-    status, kind, title = 404, "not-rated", "There is no such rating"
+    kind, title = "not-rated", "There is no such rating"
 
 
 class HistoryFull(Problem):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.catalog import Catalog
 from service.errors import Fault, UnknownGenre
-from service.schemas import Selection
+from service.schemas import Narrowing
 
 KEPT = 256  # masks of a large catalogue weigh 88 kB each
 
@@ -36,12 +36,12 @@ class Filters:
         self._genre_index = {name: g for g, name in enumerate(catalog.genre_names)}
         self._kept: OrderedDict[object, ItemFilter] = OrderedDict()
 
-    def of(self, selection: Selection) -> ItemFilter:
-        """The filter a selection asks for. Raises UnknownGenre, naming the genres there are.
+    def of(self, chosen: Narrowing) -> ItemFilter:
+        """The filter a request asks for. Raises UnknownGenre, naming the genres there are.
 
         An item whose year is unknown passes no filter on years.
         """
-        key = (tuple(sorted(set(selection.genre))), selection.year_min, selection.year_max)
+        key = (tuple(sorted(set(chosen.genre))), chosen.year_min, chosen.year_max)
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = ItemFilter(key, self._mask(*key))

@@ -18,16 +18,16 @@ from models.histories import Histories
 from service.answers import AnswerWriter, addressed, many
 from service.batcher import MicroBatcher
 from service.cache import AnswerCache, CacheState, Key, answer_key
+from service.catalogue import Catalogue
 from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import InvalidRequest
+from service.explainer import Explainer
 from service.filters import Filters
 from service.histories import HistorySource, history_of_ratings, known_items
+from service.left_out import LEFT_OUT_RATINGS, without
 from service.metrics import Metrics
 from service.schemas import Basis, GivenRating, Selection
 from service.user_ratings import UserRatings
-
-LEFT_OUT_RATINGS = 1_000_000
-"""Ratings a caller may have encoded again to predict items that are among them."""
 
 
 class Answer(NamedTuple):
@@ -62,6 +62,8 @@ class Recommender:
         self._metrics = metrics
         self._filters = Filters(bundle.catalog)
         self._writer = AnswerWriter(bundle)
+        self.catalogue = Catalogue(bundle, self._filters)
+        self.explainer = Explainer(bundle, rater, histories, metrics)
 
     async def key_of(self, user_id: str, selection: Selection) -> Key:
         """The key of a stored user's answer; it costs no model and no cache."""
@@ -158,12 +160,13 @@ class Recommender:
         rest = np.flatnonzero(~rated)
         jobs = [RateJob(history, items[rest])] if len(rest) else []
         left_out = np.flatnonzero(rated)
-        jobs += [RateJob(_without(history, items[t]), items[t : t + 1]) for t in left_out]
+        jobs += [RateJob(without(history, items[t]), items[t : t + 1]) for t in left_out]
         answers = await self._rater.submit(jobs)
         order = np.argsort(np.concatenate([rest, left_out]))
         return Estimates(
             np.concatenate([answer.ratings for answer in answers])[order],
             np.concatenate([answer.spreads for answer in answers])[order],
+            np.concatenate([answer.scores for answer in answers])[order],
         )
 
 
@@ -186,10 +189,3 @@ def _own_ratings(history: Histories) -> dict[int, float]:
 
 def _first(ranking: Ranking, k: int) -> Ranking:
     return Ranking(ranking.items[:k], ranking.scores[:k], ranking.ratings[:k], ranking.spreads[:k])
-
-
-def _without(history: Histories, item: int) -> Histories:
-    """The same history as if one item had not been rated."""
-    kept = history.items != item
-    items = history.items[kept]
-    return Histories(items, history.ratings[kept], np.array([0, len(items)], np.int64))

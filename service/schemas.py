@@ -27,17 +27,16 @@ Year = Annotated[int, Field(ge=0, le=9999)]
 RatedAt = Annotated[int, Field(ge=0, le=253_402_300_799)]  # Unix seconds, to the year 9999
 
 
-def _example(*examples: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": list(examples)})
+def examples(*shown: dict[str, Any]) -> ConfigDict:
+    """A model's configuration that shows examples in the document."""
+    return ConfigDict(json_schema_extra={"examples": list(shown)})
 
 
-class Selection(BaseModel):
-    """How many items, and which ones may be among them."""
+class Narrowing(BaseModel):
+    """Which items may be answered, by what they are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    k: int = Field(default=10, ge=1, le=MAX_K, description="How many items to answer with.")
-    exclude: ExcludedIds = Field(default=(), description="Items that must not be in the answer.")
     genre: Annotated[tuple[Annotated[str, Field(max_length=128)], ...], Field(max_length=64)] = (
         Field(
             default=(), description="Only items of this genre; given several times, of any of them."
@@ -45,9 +44,6 @@ class Selection(BaseModel):
     )
     year_min: Year | None = Field(default=None, description="Only items of this year or later.")
     year_max: Year | None = Field(default=None, description="Only items of this year or earlier.")
-    include_seen: bool = Field(
-        default=False, description="Items the user has rated may be answered too."
-    )
 
     @model_validator(mode="after")
     def _years_in_order(self) -> Self:
@@ -55,6 +51,16 @@ class Selection(BaseModel):
         if earliest is not None and latest is not None and earliest > latest:
             raise ValueError("year_min is later than year_max")
         return self
+
+
+class Selection(Narrowing):
+    """How many items, and which ones may be among them."""
+
+    k: int = Field(default=10, ge=1, le=MAX_K, description="How many items to answer with.")
+    exclude: ExcludedIds = Field(default=(), description="Items that must not be in the answer.")
+    include_seen: bool = Field(
+        default=False, description="Items the user has rated may be answered too."
+    )
 
     @cached_property
     def canonical(self) -> str:
@@ -82,7 +88,7 @@ GivenRatings = Annotated[tuple[GivenRating, ...], Field(max_length=MAX_RATINGS)]
 class RecommendationRequest(Selection):
     """Recommendations for ratings nobody stored, or for many users at once."""
 
-    model_config = _example(
+    model_config = examples(
         {"ratings": [{"item_id": "318", "rating": 4.5}, {"item_id": "2571", "rating": 5}], "k": 3},
         {"user_ids": ["1", "414"], "k": 5, "genre": ["Comedy"]},
     )
@@ -209,7 +215,7 @@ class RecommendedItem(BaseModel):
 
 
 class Shortfall(BaseModel):
-    """Why there are fewer items than asked for."""
+    """Why there are fewer than asked for."""
 
     requested: int
     returned: int
@@ -219,7 +225,7 @@ class Shortfall(BaseModel):
 class Recommendations(BaseModel):
     """A user's top k."""
 
-    model_config = _example(
+    model_config = examples(
         {
             "user_id": "1",
             "basis": "history",
@@ -314,7 +320,7 @@ class FaultDocument(BaseModel):
 class ProblemDocument(BaseModel):
     """RFC 9457: what was wrong, for people and for programs."""
 
-    model_config = _example(
+    model_config = examples(
         {
             "type": "urn:usher:problem:invalid-request",
             "title": "The request breaks a bound",

@@ -6,12 +6,12 @@ ratings of both sources alike, the bundle's and those given since.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from models.bundle import Bundle
 from models.catalog import Catalog
+from service.answers import to_json
 from service.errors import NotRated, RatingsNotKept
 from service.histories import BundleHistories, changed, history_of_ratings
 from service.ratings import Delta, Given, RatingsStore
@@ -34,14 +34,14 @@ class UserRatings:
         """The document of a user's ratings, by item id. Raises RatingsUnavailable."""
         delta = await self._delta(user_id)
         ratings = await self._listed(user_id, delta)
-        return _json({"user_id": user_id, "ratings": ratings})
+        return to_json({"user_id": user_id, "ratings": ratings})
 
     async def one_of(self, user_id: str, item_id: str) -> bytes:
         """The document of one rating. Raises NotRated, RatingsUnavailable."""
         ratings = await self._listed(user_id, await self._delta(user_id))
         for rating in ratings:
             if rating["item_id"] == item_id:
-                return _json({"user_id": user_id} | rating)
+                return to_json({"user_id": user_id} | rating)
         raise NotRated(f"User {user_id} has not rated item {item_id}.")
 
     async def give(self, user_id: str, rating: GivenRating) -> bytes:
@@ -53,7 +53,7 @@ class UserRatings:
         given = self._checked([rating])
         await self._kept().change(user_id, given)
         told = _told(rating.item_id, given[rating.item_id], True)
-        return _json({"user_id": user_id} | _titled(told, self._bundle.catalog))
+        return to_json({"user_id": user_id} | _titled(told, self._bundle.catalog))
 
     async def replace(self, user_id: str, ratings: Sequence[GivenRating]) -> bytes:
         """Make these all that the user has rated; the document of them. Raises as `give`."""
@@ -61,7 +61,7 @@ class UserRatings:
         await self._kept().replace(user_id, given)
         catalog = self._bundle.catalog
         told = [_titled(_told(item, given[item], True), catalog) for item in sorted(given)]
-        return _json({"user_id": user_id, "ratings": told})
+        return to_json({"user_id": user_id, "ratings": told})
 
     async def take_back(self, user_id: str, item_id: str) -> None:
         """Forget one rating, the bundle's included; no rating is as good as none."""
@@ -119,7 +119,3 @@ def _told(item_id: str, given: Given, counts: bool) -> dict[str, Any]:
 def _titled(told: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
     row = catalog.index_by_id.get(told["item_id"])
     return told | {"title": None if row is None else catalog.titles[row]}
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from models.bundle import Bundle
 from models.histories import Histories
-from service.api.parsing import read_selection
+from service.api.parsing import read_query
 from service.errors import InvalidRequest
 from service.schemas import (
     ManyRecommendations,
@@ -275,10 +275,14 @@ def test_the_document_is_openapi_3_1_with_examples(client: httpx.Client) -> None
     assert query == set(Selection.model_fields)
     assert set(document["paths"]) == {
         "/v1/users/{user_id}/recommendations",
+        "/v1/users/{user_id}/recommendations/{item_id}/explanation",
         "/v1/recommendations",
         "/v1/predictions",
         "/v1/users/{user_id}/ratings",
         "/v1/users/{user_id}/ratings/{item_id}",
+        "/v1/items",
+        "/v1/items/{item_id}",
+        "/v1/items/{item_id}/similar",
         "/v1/model",
     }
     schemas = document["components"]["schemas"]
@@ -410,6 +414,6 @@ def test_a_query_is_read_as_its_model_reads_it(pairs: list[tuple[str, str]]) -> 
     query = urlencode(pairs).encode()
     if expected is None or len(set(single)) < len(single):
         with pytest.raises(InvalidRequest):
-            read_selection(query)
+            read_query(Selection, query)
     else:
-        assert read_selection(query) == expected
+        assert read_query(Selection, query) == expected

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from models.columns import read_strings, write_strings
 from models.histories import Histories
 from models.manifest import RatingScale
 from tests.tiny import tiny_bundle, tiny_ratings
+from training.neighbours import item_columns
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +83,13 @@ def test_another_format_version_is_refused_as_such(bundle: Bundle, tmp_path: Pat
 
     copy = tmp_path / "copy"
     shutil.copytree(bundle.path, copy)
-    content = json.loads((copy / "manifest.json").read_text()) | {"format_version": 2}
+    content = json.loads((copy / "manifest.json").read_text()) | {"format_version": 1}
     text = json.dumps(content).encode()
     (copy / "manifest.json").write_bytes(text)
     (copy / "manifest.sha256").write_text(hashlib.sha256(text).hexdigest() + "\n")
-    with pytest.raises(BundleIncompatible, match="format version 2"):
+    with pytest.raises(
+        BundleIncompatible, match="format version 1, and this version of Usher reads 2"
+    ):
         open_bundle(copy)
 
 
@@ -98,8 +102,9 @@ def test_a_bundle_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None
         raise RuntimeError("the export failed")
 
     users = UserHistories(ratings.user_ids, ratings.histories())
+    items = item_columns(torch.eye(120), np.ones(120, np.int32))
     with pytest.raises(RuntimeError, match="the export failed"):
-        write_bundle(tmp_path / "bundle", fail, ratings.catalog, users)  # type: ignore[arg-type]
+        write_bundle(tmp_path / "bundle", fail, ratings.catalog, items, users)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,7 +120,8 @@ def test_both_graphs_share_one_copy_of_the_weights(bundle: Bundle) -> None:
         assert {place["location"] for place in large} == {"weights.bin"}
         sizes |= {place["offset"]: int(place["length"]) for place in large}
         offsets.append({place["offset"] for place in large})
-    assert len(offsets[0] & offsets[1]) >= 3  # encoder, item embedding, rating factors
+    assert len(offsets[1]) >= 4  # encoder, item embedding, rating and preference factors
+    assert offsets[1] <= offsets[0]
     stored = (bundle.path / "weights.bin").stat().st_size
     assert sum(sizes.values()) <= stored <= sum(sizes.values()) + 4096 * len(sizes)
 

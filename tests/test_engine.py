@@ -134,6 +134,7 @@ def test_rated_items_get_the_ranking_graphs_ratings(bundle: Bundle, engine: Engi
     (estimates,) = engine.rate([RateJob(history, ranking.items)])
     np.testing.assert_allclose(estimates.ratings, ranking.ratings, atol=1e-3)
     np.testing.assert_allclose(estimates.spreads, ranking.spreads, atol=1e-3)
+    np.testing.assert_allclose(estimates.scores, ranking.scores, atol=1e-3)
 
 
 def test_the_engine_tells_what_it_really_runs_on(bundle: Bundle, engine: Engine) -> None:

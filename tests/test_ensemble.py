@@ -13,12 +13,13 @@ from models.histories import Histories
 from models.manifest import RatingScale
 from models.networks.architecture import Architecture
 from models.networks.ensemble import Ensemble, Shares
-from models.networks.graphs import FoldInNetwork, Rater
+from models.networks.graphs import FoldInNetwork, RateGraph, Rater
 from models.networks.hybrid_vae import HybridVAE
 from models.networks.ridge_fold_in import RidgeFoldIn, RidgeUsers
 from tests.parity import check_exported, random_histories
 from tests.test_ridge_fold_in import weights_of
 from training.evaluation.network_predictor import NetworkPredictor, RaterPredictor
+from training.export import rate_inputs
 
 ITEMS = 30
 SCALE = RatingScale(minimum=1.0, maximum=5.0, step=1.0)
@@ -59,6 +60,12 @@ def test_answers_are_the_weighted_sums_of_the_members() -> None:
     first, last = (NetworkPredictor("one", student(n), WIDE).score(histories) for n in (1, 2))
     scores = 0.6 * first + 1.9 * last
     np.testing.assert_allclose(whole.score(histories), scores, atol=1e-5)
+    with torch.no_grad():
+        users = whole.network.users_of(
+            *map(torch.from_numpy, (histories.items, histories.ratings, histories.offsets))
+        )
+        named = whole.network.score(users, torch.from_numpy(rows), torch.from_numpy(items))
+    np.testing.assert_allclose(named.reshape(3, ITEMS), scores, atol=1e-5)
 
 
 def test_a_member_without_weight_is_neither_computed_nor_exported(tmp_path: Path) -> None:
@@ -88,6 +95,15 @@ def test_every_kind_of_member_exports_as_one_graph(tmp_path: Path) -> None:
     assert inputs == [
         "history_items", "history_ratings", "history_offsets", "target_items", "target_rows",
     ]  # fmt: skip
+    assert [tensor.name for tensor in graph.output] == ["ratings", "spreads", "scores"]
+
+
+def test_a_member_that_only_rates_is_a_graph_without_scores() -> None:
+    rate = RateGraph(RidgeFoldIn(weights_of(ITEMS, 5)).eval(), SCALE)
+    inputs = rate_inputs(random_histories(ITEMS, SCALE, (3, 0)))
+    answered = rate(*(torch.from_numpy(inputs[tensor.name]) for tensor in rate.inputs()))
+    assert [tensor.name for tensor in rate.outputs()] == ["ratings", "spreads"]
+    assert len(answered) == 2
 
 
 def test_a_member_that_only_rates_is_no_fold_in_network() -> None:

@@ -107,6 +107,20 @@ def test_rating_head_is_biased_matrix_factorisation() -> None:
         assert float(spread[t]) == pytest.approx(math.exp(log_spread), rel=1e-5)
 
 
+@pytest.mark.parametrize("shallow", [None, Shallow(rank=3)], ids=["deep", "deep and shallow"])
+@torch.no_grad()
+def test_scores_of_named_pairs_are_entries_of_all_scores(shallow: Shallow | None) -> None:
+    net, part = network(shallow=shallow), histories()
+    net.preference_bias.normal_()
+    if net.shallow is not None:
+        net.shallow.start(torch.randn(ITEMS, 3), torch.randn(ITEMS, 3), torch.ones(5))
+    users = net.users_of(*tensors(part))
+    rows, items = torch.tensor([2, 0, 0, 1, 2]), torch.tensor([4, 9, 4, 0, 11])
+    expected = net.logits(users)[rows, items]
+    assert expected.unique().numel() == 5
+    torch.testing.assert_close(net.score(users, rows, items), expected)
+
+
 @torch.no_grad()
 def test_an_unfitted_network_rates_as_the_bias_model_does() -> None:
     net, part = network(), histories()

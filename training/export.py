@@ -147,11 +147,8 @@ def check_parity(
         expected[name] = _run_torch(graph, specs[name].inputs, feeds[name])
         found[name] = _run_onnx(folder / specs[name].file, feeds[name])
     same = same_ranking(expected["recommend"], found["recommend"])
-    differences = [
-        largest_difference(expected["rate"][0], found["rate"][0]),
-        largest_difference(expected["rate"][1], found["rate"][1]),
-        largest_difference(expected["recommend"][1], found["recommend"][1]),
-    ]
+    differences = list(map(largest_difference, expected["rate"], found["rate"]))
+    differences.append(largest_difference(expected["recommend"][1], found["recommend"][1]))
     if max(differences) > TOLERANCE or not same.all():
         raise ExportError(
             "The exported graphs disagree with the network: largest difference "

@@ -17,6 +17,7 @@ from models.networks.graphs import FoldInNetwork
 from training.config import Configuration
 from training.evaluation.predictor import Interval
 from training.export import export_graphs
+from training.neighbours import item_columns
 from training.ratings import Ratings
 from training.split import Split
 
@@ -42,12 +43,13 @@ def publish(
     version: str,
     target: Path,
 ) -> Bundle:
-    """Write a bundle at `target`: whole histories, the exported graphs, figures of `split`.
+    """Write a bundle at `target`: whole histories, neighbours, exported graphs, figures of `split`.
 
     The weights were fitted on part of the ratings; the histories hold all of them, so nobody is
     recommended what is already rated. Raises ExportError if the graphs disagree with torch.
     """
     histories = ratings.histories()
+    fitted = split.refit if configuration.refit else split.fit
     rng = np.random.default_rng(0)
     examples = histories.take(
         rng.choice(len(histories), min(PARITY_USERS, len(histories)), replace=False)
@@ -67,7 +69,7 @@ def publish(
                 name=split.protocol,
                 seed=split.seed,
                 split_digest=split.digest,
-                fit_rows=len(split.refit if configuration.refit else split.fit),
+                fit_rows=len(fitted),
                 test_rows=sum(len(fold.hidden) for fold in split.tests),
             ),
             configuration=configuration.model_dump(mode="json"),
@@ -84,8 +86,10 @@ def publish(
             rate=graphs.rate,
         )
 
+    counts = np.bincount(ratings.items[fitted], minlength=len(ratings.catalog)).astype(np.int32)
+    items = item_columns(network.item_vectors(), counts)
     users = UserHistories(ratings.user_ids, histories)
-    return write_bundle(target, describe, ratings.catalog, users)
+    return write_bundle(target, describe, ratings.catalog, items, users)
 
 
 def register(bundle: Bundle) -> Bundle:

@@ -11,7 +11,7 @@ multiplier is fitted afterwards and makes up for the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -58,12 +58,32 @@ class Ensemble(nn.Module):
 
     def logits(self, users: tuple[Any, ...]) -> Tensor:
         """Preference scores [B, I]."""
+        scores = [weight * member.logits(of_user) for member, weight, of_user in self._rank(users)]
+        return torch.stack(scores).sum(0)
+
+    def score(self, users: tuple[Any, ...], rows_T: Tensor, items_T: Tensor) -> Tensor:
+        """Preference scores of named pairs, [T]."""
         scores = [
-            weight * member.logits(of_member)
-            for (member, weight), of_member in zip(self._rankers, users, strict=True)
-            if weight > 0 and isinstance(member, FoldInNetwork)
+            weight * member.score(of_user, rows_T, items_T)
+            for member, weight, of_user in self._rank(users)
         ]
         return torch.stack(scores).sum(0)
+
+    def _rank(self, users: tuple[Any, ...]) -> Iterator[tuple[FoldInNetwork, float, Any]]:
+        """The members that rank: each with its weight and what it says of the users."""
+        for (member, weight), of_member in zip(self._rankers, users, strict=True):
+            if weight > 0 and isinstance(member, FoldInNetwork):
+                yield member, weight, of_member
+
+    def item_vectors(self) -> Tensor:
+        """Those of the members side by side, [I, D]: cosines are the mean of theirs, weighted."""
+        total = sum(self.shares.preference)
+        vectors = [
+            (weight / total) ** 0.5 * member.item_vectors()
+            for member, weight in self._rankers
+            if weight > 0 and isinstance(member, FoldInNetwork)
+        ]
+        return torch.cat(vectors, dim=1)
 
     def rate(
         self, users: tuple[Any, ...], rows_T: Tensor, items_T: Tensor

@@ -41,6 +41,15 @@ class FoldInNetwork(Rater, Protocol):
     def logits(self, users: Any) -> Tensor:
         """Preference scores [B, I]."""
 
+    def score(self, users: Any, rows_T: Tensor, items_T: Tensor) -> Tensor:
+        """The entries (rows_T, items_T) of `logits`, [T], at the cost of those alone."""
+
+    def item_vectors(self) -> Tensor:
+        """What ranking knows of each item, [I, D]; of length 1, or 0 where it knows nothing.
+
+        Items whose vectors point the same way are ranked alike for everybody.
+        """
+
 
 class RecommendGraph(nn.Module):
     """Histories in, the best K allowed items out, each with score, rating and spread."""
@@ -99,7 +108,10 @@ class RecommendGraph(nn.Module):
 
 
 class RateGraph(nn.Module):
-    """Histories and named items in, predicted ratings and spreads out."""
+    """Histories and named items in; predicted ratings, spreads and preference scores out.
+
+    A network that only rates, as a member of an ensemble may, has no scores to give.
+    """
 
     def __init__(self, network: Rater, scale: RatingScale) -> None:
         super().__init__()
@@ -115,13 +127,11 @@ class RateGraph(nn.Module):
             TensorSpec(name="target_rows", dtype="int64", shape=("targets",)),
         )
 
-    @staticmethod
-    def outputs() -> tuple[TensorSpec, ...]:
+    def outputs(self) -> tuple[TensorSpec, ...]:
         """Names, types and shapes of what `forward` returns."""
-        return (
-            TensorSpec(name="ratings", dtype="float32", shape=("targets",)),
-            TensorSpec(name="spreads", dtype="float32", shape=("targets",)),
-        )
+        scores = ("scores",) if isinstance(self.network, FoldInNetwork) else ()
+        names = ("ratings", "spreads", *scores)
+        return tuple(TensorSpec(name=name, dtype="float32", shape=("targets",)) for name in names)
 
     def forward(
         self,
@@ -130,8 +140,11 @@ class RateGraph(nn.Module):
         history_offsets: Tensor,
         target_items: Tensor,
         target_rows: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Rate target_items[t] for the user whose history is row target_rows[t]."""
+    ) -> tuple[Tensor, ...]:
+        """Rate and score target_items[t] for the user whose history is row target_rows[t]."""
         users = self.network.users_of(history_items, history_ratings, history_offsets)
         ratings_T, spreads_T = self.network.rate(users, target_rows, target_items)
-        return ratings_T.clamp(self.scale.minimum, self.scale.maximum), spreads_T
+        rated = (ratings_T.clamp(self.scale.minimum, self.scale.maximum), spreads_T)
+        if not isinstance(self.network, FoldInNetwork):
+            return rated
+        return *rated, self.network.score(users, target_rows, target_items)

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.networks.architecture import Architecture
 from models.networks.attention import attention_of
@@ -214,9 +215,36 @@ class HybridVAE(nn.Module):
             return deep_BI
         return deep_BI + self.shallow.scores(users.votes_BR)
 
+    @torch.no_grad()
+    def item_vectors(self) -> Tensor:
+        """The preference factors, and the shallow path's beside them: [I, D], of length 1 or 0.
+
+        What all factors share is taken off, for it moves every item alike and ranks none. Either
+        path counts for half: users' vectors have another scale in each, so lengths cannot be
+        compared.
+        """
+        factors_IF = self.preference_factors.detach()
+        paths = [functional.normalize(factors_IF - factors_IF.mean(dim=0), dim=1)]
+        if self.shallow is not None:
+            paths.append(functional.normalize(self.shallow.out_IR, dim=1))
+        return functional.normalize(torch.cat(paths, dim=1), dim=1)
+
     def deep_logits(self, users: UserVectors) -> Tensor:
         """Those of the decoder, [B, I]; their softmax is the multinomial likelihood."""
         return users.preference_BF @ self.preference_factors.T + self.preference_bias
+
+    def score(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> Tensor:
+        """Preference scores of named pairs, [T]: entries of `logits`, by their products alone.
+
+        Columns of the transposed table are read: that is how `logits` is exported, and both graphs
+        share one copy of equal tables.
+        """
+        factors_FT = self.preference_factors.T.index_select(1, items_T)
+        product_T = (users.preference_BF[rows_T] * factors_FT.T).sum(dim=1)
+        deep_T = product_T + self.preference_bias[items_T]
+        if self.shallow is None or users.votes_BR is None:
+            return deep_T
+        return deep_T + self.shallow.score(users.votes_BR, rows_T, items_T)
 
     def some_logits(
         self, users: UserVectors, items_M: Tensor, rows_T: Tensor, items_T: Tensor

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import model, predictions, ratings, recommendations
+from service.api import explanations, items, model, predictions, ratings, recommendations
 from service.api.parsing import ParsedRoute
 from service.api.responses import PROBLEMS
 from service.errors import (
@@ -86,7 +86,7 @@ def create_api(serving: Serving) -> FastAPI:
         responses=PROBLEMS,
     )
     api.router.route_class = ParsedRoute
-    for routes in (recommendations, predictions, ratings, model):
+    for routes in (recommendations, explanations, predictions, ratings, items, model):
         routes.add_routes(api, serving)
     api.add_exception_handler(Problem, _problem)
     api.add_exception_handler(HTTPException, _http_problem)

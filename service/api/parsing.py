@@ -4,9 +4,9 @@ FastAPI documents an endpoint from its signature; `ParsedRoute` reads the reques
 signature, in a fraction of the time and strictly: a parameter nobody knows is an error, JSON
 numbers are numbers, and every error names the part of the request that was at fault.
 
-    user_id    from the path; so is item_id
-    selection  from the query string
-    body       from the JSON body; its annotation is the model it must fit
+    user_id, item_id    from the path
+    Annotated[M, Query()]  the query string, as the model M
+    body                   the JSON body, as the model it is annotated with
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import Fault, InvalidRequest, MalformedRequest
-from service.schemas import Selection, is_id
+from service.schemas import is_id
 
-MANY_VALUED = {"exclude", "genre"}
+PATH_IDS = ("user_id", "item_id")
 REMEMBERED_LENGTH = 256  # longer query strings are read anew each time
 NAMED_FAULTS = 10
 
@@ -41,8 +42,7 @@ class ParsedRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """Read what the endpoint's signature asks for, and call it."""
         endpoint = self.endpoint
-        readers = _readers_of(endpoint)
-        takes_query = "selection" in dict(readers)
+        readers, takes_query = _readers_of(endpoint)
 
         async def handle(request: Request) -> Response:
             if request.scope["query_string"] and not takes_query:
@@ -54,36 +54,48 @@ class ParsedRoute(APIRoute):
         return handle
 
 
-def _readers_of(endpoint: Callable[..., Any]) -> list[tuple[str, Reader]]:
-    hints = typing.get_type_hints(endpoint)
-    names = [name for name in inspect.signature(endpoint).parameters if name != "request"]
-    fixed: dict[str, Reader] = {
-        "user_id": _id_reader("user_id"),
-        "item_id": _id_reader("item_id"),
-        "selection": _selection,
-    }
-    return [(name, fixed.get(name) or _body_reader(hints[name])) for name in names]
+def _readers_of(endpoint: Callable[..., Any]) -> tuple[list[tuple[str, Reader]], bool]:
+    """A reader for each parameter but the request, and whether one reads the query string."""
+    models = typing.get_type_hints(endpoint)
+    hints = typing.get_type_hints(endpoint, include_extras=True)
+    readers: list[tuple[str, Reader]] = []
+    takes_query = False
+    for name in inspect.signature(endpoint).parameters:
+        if name in PATH_IDS:
+            readers.append((name, _id_reader(name)))
+        elif any(isinstance(mark, Query) for mark in getattr(hints[name], "__metadata__", ())):
+            readers.append((name, _query_reader(models[name])))
+            takes_query = True
+        elif name != "request":
+            readers.append((name, _body_reader(models[name])))
+    return readers, takes_query
 
 
 def _id_reader(name: str) -> Reader:
     async def read(request: Request) -> str:
-        given: str = request.path_params[name]
-        check_id(given, name)
-        return given
+        value: str = request.path_params[name]
+        check_id(value, name)
+        return value
 
     return read
 
 
-async def _selection(request: Request) -> Selection:
-    query: bytes = request.scope["query_string"]
-    return _remembered(query) if len(query) <= REMEMBERED_LENGTH else read_selection(query)
-
-
-def check_id(given: str, name: str = "user_id") -> None:
-    """Raises InvalidRequest, naming the parameter, for what cannot be an id."""
-    if is_id(given) is None:
+def check_id(value: str, name: str = "user_id") -> None:
+    """Raises InvalidRequest, naming it, for what cannot be an id."""
+    if is_id(value) is None:
         detail = "an id has 1 to 128 characters from A-Za-z0-9._-"
         raise InvalidRequest(f"{name}: {detail}.", [Fault(name, detail)])
+
+
+def _query_reader(model: type[BaseModel]) -> Reader:
+    read_anew = partial(read_query, model)
+    remembered = lru_cache(maxsize=1024)(read_anew)
+
+    async def read(request: Request) -> BaseModel:
+        query: bytes = request.scope["query_string"]
+        return remembered(query) if len(query) <= REMEMBERED_LENGTH else read_anew(query)
+
+    return read
 
 
 def _body_reader(model: type[BaseModel]) -> Reader:
@@ -93,31 +105,37 @@ def _body_reader(model: type[BaseModel]) -> Reader:
     return read
 
 
-def read_selection(query: bytes) -> Selection:
-    """The selection a query string makes; an empty value is as good as none.
+def read_query(model: type[M], query: bytes) -> M:
+    """A query string as `model`, UTF-8, escaped or not; an empty value is as good as none.
 
-    Raises InvalidRequest for an unknown name, a repeated one, or a value out of bounds.
+    Raises InvalidRequest for an unknown name, a value out of bounds, or a repeated name unless
+    the model has several values for it.
     """
     values: dict[str, Any] = {}
-    for name, value in parse_qsl(query.decode("latin-1")):
-        if name in MANY_VALUED:
+    many_valued = _many_valued(model)
+    for name, value in parse_qsl(query.decode("utf-8", "replace")):
+        if name in many_valued:
             values.setdefault(name, []).append(value)
         elif name in values:
             raise _refused([Fault(f"query {name[:64]}", "it is given more than once")])
         else:
             values[name] = value
-    return check_selection(values, "query")
+    return check_values(model, values, "query")
 
 
-def check_selection(values: Mapping[str, Any], part: str) -> Selection:
-    """Values by name as a selection. Raises InvalidRequest, naming `part` of the request."""
+@lru_cache
+def _many_valued(model: type[BaseModel]) -> frozenset[str]:
+    """Names of the fields that are tuples."""
+    fields = model.model_fields.items()
+    return frozenset(n for n, field in fields if typing.get_origin(field.annotation) is tuple)
+
+
+def check_values(model: type[M], values: Mapping[str, Any], part: str) -> M:
+    """Values by name as `model`. Raises InvalidRequest, naming `part` of the request."""
     try:
-        return Selection.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise _refused(_faults(part, error)) from None
-
-
-_remembered = lru_cache(maxsize=1024)(read_selection)
+        raise _refused(_faults(model, part, error)) from None
 
 
 def read_body(model: type[M], body: bytes) -> M:
@@ -125,14 +143,14 @@ def read_body(model: type[M], body: bytes) -> M:
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
-        faults = _faults("body", error)
+        faults = _faults(model, "body", error)
         if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
             raise MalformedRequest(f"{_sentence(faults[0])}", faults) from None
         raise _refused(faults) from None
 
 
-def _faults(part: str, error: ValidationError) -> list[Fault]:
-    known = ", ".join(Selection.model_fields)
+def _faults(model: type[BaseModel], part: str, error: ValidationError) -> list[Fault]:
+    known = ", ".join(model.model_fields)
     faults = []
     for found in error.errors(include_url=False, include_input=False)[:NAMED_FAULTS]:
         where = " ".join([part, *(str(step)[:64] for step in found["loc"])])

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import FastAPI, Path
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.items import ItemId
 from service.api.recommendations import UserId
-from service.schemas import GivenRating, Id, NewRating, NewRatings, UserRating, UserRatingList
+from service.api.responses import json_response
+from service.schemas import GivenRating, NewRating, NewRatings, UserRating, UserRatingList
 from service.serving import Serving
 
-ItemId = Annotated[Id, Path(description="An item of the catalogue.", examples=["318"])]
-JSON = "application/json"
 ALL, ONE = "/v1/users/{user_id}/ratings", "/v1/users/{user_id}/ratings/{item_id}"
 
 
@@ -26,12 +24,12 @@ def add_routes(api: FastAPI, serving: Serving) -> None:
 def _add_routes_of_all(api: FastAPI, serving: Serving) -> None:
     @api.get(ALL, response_model=UserRatingList, summary="A user's ratings")
     async def ratings_of(request: Request, user_id: UserId) -> Response:
-        return Response(await serving.current().ratings.all_of(user_id), media_type=JSON)
+        return json_response(await serving.current().ratings.all_of(user_id))
 
     @api.put(ALL, response_model=UserRatingList, summary="Replace all of a user's ratings")
     async def replace(request: Request, user_id: UserId, body: NewRatings) -> Response:
         kept = await serving.current().ratings.replace(user_id, body.ratings)
-        return Response(kept, media_type=JSON)
+        return json_response(kept)
 
     @api.delete(ALL, status_code=204, summary="Forget all of a user's ratings")
     async def forget(request: Request, user_id: UserId) -> Response:
@@ -43,12 +41,12 @@ def _add_routes_of_one(api: FastAPI, serving: Serving) -> None:
     @api.get(ONE, response_model=UserRating, summary="A user's rating of an item")
     async def rating_of(request: Request, user_id: UserId, item_id: ItemId) -> Response:
         rating = await serving.current().ratings.one_of(user_id, item_id)
-        return Response(rating, media_type=JSON)
+        return json_response(rating)
 
     @api.put(ONE, response_model=UserRating, summary="Rate an item; the next answer knows it")
     async def give(request: Request, user_id: UserId, item_id: ItemId, body: NewRating) -> Response:
         given = GivenRating(item_id=item_id, rating=body.rating, rated_at=body.rated_at)
-        return Response(await serving.current().ratings.give(user_id, given), media_type=JSON)
+        return json_response(await serving.current().ratings.give(user_id, given))
 
     @api.delete(ONE, status_code=204, summary="Take a rating back")
     async def take_back(request: Request, user_id: UserId, item_id: ItemId) -> Response:

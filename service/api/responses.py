@@ -37,6 +37,11 @@ def answer_response(request: Request, answer: Answer) -> Response:
     return Response(answer.body, headers=headers, media_type="application/json")
 
 
+def json_response(body: bytes) -> Response:
+    """A finished body as 200, with no word of the cache it never was in."""
+    return Response(body, media_type="application/json")
+
+
 def unchanged_response(etag: str) -> Response:
     """304: the caller has the answer already."""
     return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "private, no-cache"})
