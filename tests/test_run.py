@@ -58,7 +58,7 @@ def test_train_registers_a_bundle_that_answers_as_the_report_says(tmp_path: Path
     fold = split.tests[0]
     visible, hidden = ratings.histories(fold.visible), ratings.histories(fold.hidden)
     predicted, spread = onnxruntime.InferenceSession(bundle.rate_graph).run(
-        None,
+        ["ratings", "spreads"],
         {
             "history_items": visible.items,
             "history_ratings": visible.ratings,
