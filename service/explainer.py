@@ -19,11 +19,13 @@ from service.batcher import MicroBatcher
 from service.catalogue import item_of
 from service.engine import Estimates, RateJob
 from service.histories import HistorySource
-from service.left_out import LEFT_OUT_RATINGS, without
+from service.left_out import without
 from service.metrics import Metrics
 from service.schemas import Basis
 
 MAX_EXPLAINED = 200
+ENCODED_RATINGS = 200_000
+"""Ratings encoded for one explanation at most: the graph's thread is kept from others meanwhile."""
 
 
 class Explainer:
@@ -48,7 +50,7 @@ class Explainer:
 
         The user's own rating of the item is left out before anything is computed. At most
         MAX_EXPLAINED ratings are left out in turn, fewer where the histories together would have
-        more than LEFT_OUT_RATINGS; `choose` says which, and the answer says that there are more.
+        more than ENCODED_RATINGS; `choose` says which, and the answer says that there are more.
         Raises NoSuchItem, Overloaded.
         """
         item = item_of(item_id, self._catalog)
@@ -91,7 +93,7 @@ class Explainer:
         rarer items'.
         """
         items, ratings = history.items, history.ratings
-        allowed = LEFT_OUT_RATINGS // max(len(items), 1) - 1  # the whole history is encoded too
+        allowed = ENCODED_RATINGS // max(len(items), 1) - 1  # the whole history is encoded too
         count = min(len(items), MAX_EXPLAINED, max(allowed, 1))
         if count == len(items):
             return np.arange(count)

@@ -209,7 +209,7 @@ def test_all_histories_of_an_explanation_together_are_bounded(bundle: Bundle, le
     history = long_history(bundle, length // 119)
     limit = 400_000
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explainer, "LEFT_OUT_RATINGS", limit)
+        patch.setattr(explainer, "ENCODED_RATINGS", limit)
         chosen = Explainer.choose(_idle(bundle), 0, history)
     assert len(chosen) == min(MAX_EXPLAINED, limit // length - 1)
     assert (len(chosen) + 1) * length <= limit
