@@ -99,7 +99,7 @@ class Traces:
 
     def close(self, timeout_s: float) -> None:
         """Send what waits, for at most `timeout_s`: a collector may not answer."""
-        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
         closing.start()
         closing.join(timeout_s)
 

@@ -233,12 +233,14 @@ def test_each_request_has_a_line_that_tells_no_secret(
         ask("line", None, "GET", "/v1/a%22%0A{b")
         ask("body", "/v1/predictions", "POST", "/v1/predictions", content=b"hunter2")
         ask("typed", "/recommend", "POST", "/recommend", json={"user_id": "1"})
+        ask("bento", "/recommend", "POST", "/recommend", content=b"{")  # BentoML's own error
         ask("metrics", "/metrics", "GET", "/metrics")
         assert service.stop() == 0
     ended = datetime.now(UTC)
     lines = {told["request_id"]: told for told in logged(service)}
     for name, (answer, route, path) in asked.items():
         told = lines[name]
+        assert answer.headers["X-Request-ID"] == name
         assert told["method"] == answer.request.method
         assert told["status"] == answer.status_code
         assert told["path"] == path

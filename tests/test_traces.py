@@ -156,6 +156,20 @@ def test_a_collector_that_does_not_answer_delays_neither_requests_nor_the_end(
         assert service.stop() == 0
 
 
+def test_the_end_waits_no_longer_than_it_is_told(collector: Collector) -> None:
+    collector.answering.clear()
+    ours = traces.Traces(collector.url, share=1.0)
+    with ours.request({}):
+        pass
+    ours.close(0.01)
+    waiting = [thread for thread in threading.enumerate() if thread.name == "last-spans"]
+    assert waiting, "it returned although the collector has not answered"
+    collector.answering.set()
+    for thread in waiting:
+        thread.join()
+    assert set(collector.read()) == {"request"}
+
+
 def test_without_the_setting_nothing_is_traced() -> None:
     assert read_settings().traces is None
     traces.check_installed(read_settings())
