@@ -20,20 +20,20 @@ from models.bundle import Bundle, BundleError
 from service.api import create_api
 from service.api.parsing import check_id, check_values
 from service.bundles import find_bundle
+from service.edge.gateway import Gateway, Unprefixed
+from service.edge.keys import KeyRing
+from service.edge.listening import check_guarded
+from service.edge.problems import ProblemResponse
+from service.edge.traces import check_installed
 from service.engine import check_graphs
 from service.errors import Problem, ServiceError
 from service.exposition import create_exposition
-from service.gateway import Gateway, Unprefixed
-from service.keys import KeyRing
-from service.listening import check_guarded
 from service.metrics import Metrics
-from service.problems import ProblemResponse
 from service.recommender import Recommender
 from service.schemas import Recommendations, Selection
 from service.serving import Serving, open_access_log, open_recommender, open_traces
 from service.settings import Settings, read_settings
 from service.swap import ModelSwap
-from service.traces import check_installed
 from service.tuning import (
     TUNED,
     TunedService,

@@ -1,8 +1,8 @@
 """Where a user's history and its version come from: the bundle, and what was given since.
 
 The bundle's histories are those the model was trained with, at version 0. Ratings given since are
-a delta over them (`service.ratings`). The stamp is all a cached answer depends on besides the
-bundle and the parameters, so it must be cheap.
+a delta over them (`stores.ratings`). The stamp is all a cached answer depends on besides the bundle
+and the parameters, so it must be cheap.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from models.catalog import Catalog
 from models.histories import Histories
 from models.manifest import RatingScale
 from service.errors import Fault, InvalidRequest, UnknownItem
-from service.ratings import Delta, RatingsStore
 from service.schemas import GivenRating
+from service.stores.ratings import Delta, RatingsStore
 
 BUNDLE_VERSION = "0"
 NAMED = 10  # ids an error names before it only counts

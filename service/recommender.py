@@ -17,7 +17,6 @@ from models.bundle import Bundle
 from models.histories import Histories
 from service.answers import AnswerWriter, addressed, many
 from service.batcher import MicroBatcher
-from service.cache import AnswerCache, CacheState, Key, answer_key
 from service.catalogue import Catalogue
 from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import InvalidRequest
@@ -27,6 +26,7 @@ from service.histories import HistorySource, history_of_ratings, known_items
 from service.left_out import LEFT_OUT_RATINGS, without
 from service.metrics import Metrics
 from service.schemas import Basis, GivenRating, Selection
+from service.stores.cache import AnswerCache, CacheState, Key, answer_key
 from service.user_ratings import UserRatings
 
 

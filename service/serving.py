@@ -17,22 +17,22 @@ import numpy as np
 
 from models.bundle import Bundle
 from models.histories import Histories
-from service.access_log import AccessLog
 from service.batcher import BatchLimits, MicroBatcher
-from service.cache import AnswerCache
-from service.circuit import Circuit
+from service.edge.access_log import AccessLog
+from service.edge.keys import KeyRing
+from service.edge.traces import TracedBatcher, TracedLink, Traces
 from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import NotReady
 from service.filters import Filters
 from service.histories import BundleHistories, StoredHistories
-from service.keys import KeyRing
 from service.metrics import Metrics
-from service.ratings import RatingsStore
 from service.recommender import Recommender
-from service.redis_link import RedisLink
 from service.schemas import Selection
 from service.settings import Settings
-from service.traces import TracedBatcher, TracedLink, Traces
+from service.stores.cache import AnswerCache
+from service.stores.circuit import Circuit
+from service.stores.ratings import RatingsStore
+from service.stores.redis_link import RedisLink
 from service.user_ratings import UserRatings
 
 

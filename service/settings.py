@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.edge.keys import KEY_RULE, is_key
 from service.errors import SettingsRefused
-from service.keys import KEY_RULE, is_key
 
 Provider = Literal["tensorrt", "cuda", "cpu"]
 PositiveInt = Annotated[int, Field(gt=0)]

@@ -14,8 +14,8 @@ from models.catalog import Catalog
 from service.answers import to_json
 from service.errors import NotRated, RatingsNotKept
 from service.histories import BundleHistories, changed, history_of_ratings
-from service.ratings import Delta, Given, RatingsStore
 from service.schemas import GivenRating
+from service.stores.ratings import Delta, Given, RatingsStore
 
 Clock = Callable[[], float]
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from models.bundle import Bundle
-from service.access_log import ATOMIC_WRITE, AccessLog, Line, text_of
+from service.edge.access_log import ATOMIC_WRITE, AccessLog, Line, text_of
 from service.metrics import Metrics
 from tests.service_fixtures import (
     PATIENT_CACHE,

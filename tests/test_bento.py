@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from models.bundle import Bundle
-from service.local_service import LocalService
+from service.local.bento_server import LocalService
 from tests.service_fixtures import await_condition, free_port, running_service
 from training.publish import register
 

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from service.cache import AnswerCache, CacheState, Key, answer_key
-from service.circuit import Circuit
 from service.histories import Stamp
 from service.metrics import Metrics
-from service.redis_link import LINK_ERRORS, RedisLink
 from service.schemas import Selection
+from service.stores.cache import AnswerCache, CacheState, Key, answer_key
+from service.stores.circuit import Circuit
+from service.stores.redis_link import LINK_ERRORS, RedisLink
 from tests.service_fixtures import RedisServer
 
 KEY = answer_key("d" * 64, Stamp("1", "0"), Selection().canonical)

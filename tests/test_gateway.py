@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.bundle import Bundle
-from service.request_ids import RequestIds
+from service.edge.request_ids import RequestIds
 from tests.service_fixtures import Service, running_service
 
 TOP_TEN = "/v1/users/1/recommendations"

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import RatingsUnavailable
 from service.metrics import Metrics
-from service.pull import Pulled, pull_ratings
-from service.ratings import Given, RatingsStore
-from service.redis_link import RedisLink
+from service.stores.pull import Pulled, pull_ratings
+from service.stores.ratings import Given, RatingsStore
+from service.stores.redis_link import RedisLink
 from tests.service_fixtures import RedisServer
 from training.__main__ import main
 from training.errors import DataError

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
 from models.bundle import Bundle
+from service.edge.gateway import Gateway
+from service.edge.keys import KeyRing, is_key
 from service.errors import SettingsRefused, Unauthorized
-from service.gateway import Gateway
-from service.keys import KeyRing, is_key
 from service.metrics import Metrics
 from service.serving import Serving
 from service.settings import read_settings

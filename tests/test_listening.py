@@ -9,8 +9,8 @@ import click
 import pytest
 
 from models.bundle import Bundle
+from service.edge.listening import check_guarded, is_loopback, listening_host
 from service.errors import SettingsRefused
-from service.listening import check_guarded, is_loopback, listening_host
 from service.settings import read_settings
 from tests.service_fixtures import start_service
 

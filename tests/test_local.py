@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from models.bundle import Bundle
-from service.local_redis import answers, socket_path
-from service.local_service import free_port
+from service.local.bento_server import free_port
+from service.local.redis_server import answers, socket_path
 from tests.service_fixtures import RedisServer, await_condition
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -195,7 +195,7 @@ def test_two_services_of_one_folder_share_its_servers(tmp_path: Path, bundle: Bu
 
 
 def test_running_it_needs_no_torch() -> None:
-    code = "import service.local, sys; sys.exit('torch' in sys.modules)"
+    code = "import service.local.__main__, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from service.local_redis import (
+from service.local.redis_server import (
     CACHE,
     RATINGS,
     SOCKET_PATH_BYTES,
@@ -28,7 +28,7 @@ JOIN = """
 import sys
 from pathlib import Path
 import redis
-from service.local_redis import RATINGS, shared_redis
+from service.local.redis_server import RATINGS, shared_redis
 with shared_redis(RATINGS, Path(sys.argv[1])) as url:
     print(redis.Redis.from_url(url).info("server")["process_id"], flush=True)
     sys.stdin.readline()

@@ -18,8 +18,8 @@ from models.histories import Histories
 from service.errors import HistoryFull, RatingsUnavailable
 from service.histories import BundleHistories, Stamp, StoredHistories
 from service.metrics import Metrics
-from service.ratings import MAX_GIVEN, Delta, Given, RatingsStore
-from service.redis_link import RedisLink
+from service.stores.ratings import MAX_GIVEN, Delta, Given, RatingsStore
+from service.stores.redis_link import RedisLink
 from tests.service_fixtures import PATIENT_CACHE, RedisServer, Service, running_service
 
 T = TypeVar("T")

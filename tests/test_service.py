@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from models.bundle import Bundle, files_of
-from service.bodies import DRAINED_BODY, MAX_BODY
+from service.edge.bodies import DRAINED_BODY, MAX_BODY
 from tests.service_fixtures import (
     PATIENT_CACHE,
     ROOT,

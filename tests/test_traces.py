@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from models.bundle import Bundle
-from service import traces
+from service.edge import traces
 from service.errors import SettingsRefused
 from service.settings import read_settings
 from tests.service_fixtures import PATIENT_CACHE, RedisServer, Service, running_service

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from service.api import explanations, items, model, predictions, ratings, recommendations
 from service.api.parsing import ParsedRoute
 from service.api.responses import PROBLEMS
+from service.edge.problems import ProblemResponse
 from service.errors import (
     InternalError,
     MalformedRequest,
@@ -25,7 +26,6 @@ from service.errors import (
     NotFound,
     Problem,
 )
-from service.problems import ProblemResponse
 from service.schemas import ProblemDocument
 from service.serving import Serving
 

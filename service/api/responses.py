@@ -7,8 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.edge.gateway import CACHE_STATE
 from service.errors import PROBLEM_JSON
-from service.gateway import CACHE_STATE
 from service.recommender import Answer
 from service.schemas import ProblemDocument
 

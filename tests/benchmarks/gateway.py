@@ -20,9 +20,9 @@ import uvloop
 from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
-from service.access_log import AccessLog
-from service.gateway import CACHE_STATE, Gateway
-from service.keys import KeyRing
+from service.edge.access_log import AccessLog
+from service.edge.gateway import CACHE_STATE, Gateway
+from service.edge.keys import KeyRing
 from service.metrics import Metrics
 from service.serving import Serving
 from service.settings import Settings

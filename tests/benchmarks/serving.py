@@ -26,8 +26,8 @@ from rich.table import Table
 
 from models.bundle import Bundle
 from service.bundles import find_bundle
-from service.local import running_service
-from service.local_service import HOST, free_port
+from service.local.bento_server import HOST, free_port
+from service.local.running import running_service
 
 CONNECTIONS = (1, 16)
 HIT_PATHS = 50

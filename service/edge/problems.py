@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.edge.request_ids import instance_of
 from service.errors import PROBLEM_JSON, Problem
-from service.request_ids import instance_of
 
 
 class ProblemResponse(Response):

@@ -13,8 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,31 +23,11 @@ from urllib.parse import quote
 from models.bundle import BundleError, UserHistories
 from service.bundles import DEFAULT_TAG, activate, locate, pointed_at
 from service.errors import ServiceError
-from service.local_redis import CACHE, RATINGS, LocalError, shared_redis
-from service.local_service import ROOT, LocalService, free_port, local_service
-from service.pull import pull_ratings
+from service.local.bento_server import ROOT, free_port
+from service.local.redis_server import RATINGS, LocalError, shared_redis
+from service.local.running import POINTER, running_service
 from service.settings import read_settings
-
-POINTER = "active-model"
-
-
-@contextmanager
-def running_service(port: int, state: Path, stop: threading.Event) -> Iterator[LocalService]:
-    """The service with what it needs, ready unless `stop` was set; all of it ends with the block.
-
-    Raises LocalError if a part of it does not start.
-    """
-    environment = dict(os.environ)
-    if not environment.get("USHER_MODEL"):
-        environment.setdefault("USHER_MODEL_POINTER", str(state / POINTER))
-    with ExitStack() as stack:
-        for role, name in ((CACHE, "USHER_CACHE_URL"), (RATINGS, "USHER_RATINGS_URL")):
-            if not environment.get(name):
-                environment[name] = stack.enter_context(shared_redis(role, state))
-        log = state / "logs" / f"serve-{port}.log"
-        service = stack.enter_context(local_service(port, log, environment))
-        service.wait_until_ready(stop)
-        yield service
+from service.stores.pull import pull_ratings
 
 
 def serve(port: int, state: Path, stop: threading.Event) -> None:

@@ -1,7 +1,7 @@
 """API keys: who may ask for anything but whether the service is healthy.
 
 It decides what a key looks like, where a request carries it, and whether it is one of ours. That a
-service beyond this machine must have keys is `service.listening`'s to say. Keys are kept as
+service beyond this machine must have keys is `service.edge.listening`'s to say. Keys are kept as
 digests only, and nothing here ever tells one.
 """
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import redis
 
 from service.errors import RatingsUnavailable
-from service.ratings import PREFIX, Delta, delta_of
+from service.stores.ratings import PREFIX, Delta, delta_of
 
 COLUMNS = ("user", "item", "rating", "time")
 TIMEOUT_S = 10

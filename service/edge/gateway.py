@@ -15,11 +15,11 @@ from random import Random
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.access_log import Line
-from service.bodies import bounded_body
+from service.edge.access_log import Line
+from service.edge.bodies import bounded_body
+from service.edge.problems import ProblemResponse
+from service.edge.request_ids import REQUEST_ID, RequestIds
 from service.errors import BodyTooSlow, InternalError, MalformedRequest, Problem, TimedOut
-from service.problems import ProblemResponse
-from service.request_ids import REQUEST_ID, RequestIds
 from service.serving import Serving
 
 CACHE_STATE = "usher.cache"

@@ -27,8 +27,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from service.batcher import Answer, Job, MicroBatcher
 from service.errors import SettingsRefused
-from service.redis_link import RedisLink
 from service.settings import Settings
+from service.stores.redis_link import RedisLink
 
 EXPORT_TIMEOUT_S = 5.0
 EXPORTER = "opentelemetry-exporter-otlp-proto-http"

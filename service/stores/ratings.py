@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 
 from service.errors import HistoryFull, RatingsUnavailable
 from service.metrics import Metrics
-from service.redis_link import LINK_ERRORS, RedisLink
+from service.stores.redis_link import LINK_ERRORS, RedisLink
 
 PREFIX = "usher:ratings:"
 VERSION, CLEARED, TAKEN_BACK = b"@version", b"@cleared", b"-"

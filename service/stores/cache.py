@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from service.circuit import Circuit
 from service.histories import Stamp
 from service.metrics import Metrics
-from service.redis_link import LINK_ERRORS, RedisLink
+from service.stores.circuit import Circuit
+from service.stores.redis_link import LINK_ERRORS, RedisLink
 
 ANSWER_FORMAT = "1"  # part of every key: raise it when the bytes of an answer change
 PREFIX = b"usher:answer:"

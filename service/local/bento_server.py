@@ -19,9 +19,9 @@ from time import monotonic
 
 import psutil
 
-from service.local_redis import LocalError
+from service.local.redis_server import LocalError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 HOST = "127.0.0.1"
 READY_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
