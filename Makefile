@@ -39,7 +39,7 @@ demo: $(INSTALLED)  ## Serve on a free port, ask for one user's top 10, print it
 	$(train_if_no_model)
 	@$(PY) -m service.local demo
 
-serve: $(INSTALLED)  ## Serve the newest model (or USHER_MODEL) on PORT
+serve: $(INSTALLED)  ## Serve the active or else the newest model (or USHER_MODEL) on PORT
 	@$(PY) -m service.local serve --port $(PORT)
 
 train: $(INSTALLED)  ## Train CONFIG on DATA and register the bundle as usher:<version>
