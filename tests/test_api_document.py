@@ -6,11 +6,13 @@ Whatever the document allows is answered in a shape that it promises and is no m
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 
-from tests.service_fixtures import Service
+from models.bundle import Bundle
+from tests.service_fixtures import RedisServer, running_service
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of what it imports
@@ -31,14 +33,21 @@ CHECKS = [
 EXAMPLES = 30
 
 
-def test_answers_are_as_documented(service: Service) -> None:
-    document = service.client.get("/v1/openapi.json").json()
+def test_answers_are_as_documented(
+    tmp_path: Path, redis_server: RedisServer, bundle: Bundle
+) -> None:
+    """On a service of its own, for some of the requests give ratings and take them back."""
+    environment = {"USHER_MODEL": str(bundle.path), "USHER_RATINGS_URL": redis_server.url}
     asked = {}
-    operations: Any = schemathesis.openapi.from_dict(document).get_all_operations()
-    for operation in (found.ok() for found in operations):
-        asked[operation.path] = statuses_of(operation, service.url)
-    assert set(asked) == set(document["paths"])
+    with running_service(tmp_path, **environment) as service:
+        document = service.client.get("/v1/openapi.json").json()
+        operations: Any = schemathesis.openapi.from_dict(document).get_all_operations()
+        for operation in (found.ok() for found in operations):
+            asked[operation.path, operation.method] = statuses_of(operation, service.url)
+        assert "Traceback" not in service.log.read_text()
+    assert {path for path, _ in asked} == set(document["paths"])
     assert all(asked.values())
+    assert 204 in asked["/v1/users/{user_id}/ratings", "delete"]
 
 
 def statuses_of(operation: Any, url: str) -> set[int]:

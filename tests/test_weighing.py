@@ -43,6 +43,12 @@ class RankingMemory(Memory):
     def logits(self, users: Tensor) -> Tensor:
         return self.scores_UI[users]
 
+    def score(self, users: Tensor, rows_T: Tensor, items_T: Tensor) -> Tensor:
+        return self.scores_UI[users[rows_T], items_T]
+
+    def item_vectors(self) -> Tensor:
+        return self.scores_UI.T
+
 
 def scene() -> tuple[list[Rater], Histories, Histories, np.ndarray, np.ndarray]:
     """Members that see a truth through noise of their own; the middle one only rates."""

@@ -18,6 +18,7 @@ from torch.utils.data import IterableDataset
 T = TypeVar("T")
 
 PAIRS_WORTH_SHARING = 2_000_000
+MAKER = "batches"  # what the thread that makes them is called
 
 
 @contextmanager
@@ -42,7 +43,7 @@ class Ahead(IterableDataset[T]):
         return len(self.batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[T]:
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as maker:
+        with ThreadPoolExecutor(1, MAKER, torch.set_num_threads, (1,)) as maker:
             batches = iter(self.batches)
             made = maker.submit(next, batches, None)
             while (batch := made.result()) is not None:
