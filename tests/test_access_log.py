@@ -10,7 +10,6 @@ import sys
 import termios
 import threading
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -274,10 +273,9 @@ def test_the_lines_of_the_last_requests_are_written_before_the_end(
     with running_service(tmp_path, **environment) as service:
         with ThreadPoolExecutor(8) as callers:
             named = [f"last-{number}" for number in range(200)]
-            ask: Callable[[str], Any] = lambda name: service.client.get(  # noqa: E731
-                TOP_TEN, headers={"X-Request-ID": name}
-            )
-            assert all(answer.status_code == 200 for answer in callers.map(ask, named))
+            headers = [{"X-Request-ID": name} for name in named]
+            answers = callers.map(lambda own: service.client.get(TOP_TEN, headers=own), headers)
+            assert all(answer.status_code == 200 for answer in answers)
         assert service.stop() == 0
     assert {told["request_id"] for told in logged(service)} >= set(named)
 
