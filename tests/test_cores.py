@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import cast
 
 import pytest
 import torch
@@ -44,9 +45,9 @@ def test_batches_come_in_order_and_from_another_thread() -> None:
 
 def test_no_more_than_one_batch_is_made_ahead_and_none_once_it_is_left() -> None:
     numbers = Numbers(100)
-    batches = iter(Ahead(numbers))
+    batches = cast(Generator[int, None, None], iter(Ahead(numbers)))
     assert [next(batches), next(batches)] == [0, 1]
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     assert numbers.made in ([0, 1, 2], [0, 1, 2, 3])
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(MAKER)]
 

@@ -66,9 +66,9 @@ def test_a_delta_is_what_a_dictionary_would_hold(
         nonlocal held, cleared
         for number, (what, item, rating) in enumerate(changes):
             if what == "replace":
-                held = {name: Given(value, number) for name, value in item.items()}
-                cleared = True
-                await store.replace("u", held)  # type: ignore[arg-type]
+                given_now = {name: Given(value, number) for name, value in item.items()}
+                held, cleared = dict(given_now), True
+                await store.replace("u", given_now)
             else:
                 held[item] = None if rating is None else Given(rating, number)
                 await store.change("u", {item: held[item]})

@@ -7,10 +7,10 @@ where a batch scores millions of pairs is the sharing worth it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch.utils.data import IterableDataset
@@ -40,7 +40,7 @@ class Ahead(IterableDataset[T]):
         self.batches = batches
 
     def __len__(self) -> int:
-        return len(self.batches)  # type: ignore[arg-type]
+        return len(cast(Sized, self.batches))
 
     def __iter__(self) -> Iterator[T]:
         with ThreadPoolExecutor(1, MAKER, torch.set_num_threads, (1,)) as maker:
