@@ -45,18 +45,22 @@ class ModelSwap:
             await self.follow()
 
     async def follow(self) -> None:
-        """Swap if the pointer names something else than when it was last looked at."""
-        named = pointed_at(self._pointer)
-        if named == self._named:
-            return
-        self._named = named
-        try:
-            later = await asyncio.get_running_loop().run_in_executor(None, self._load)
-        except (BundleError, ServiceError) as error:
-            self._metrics.swaps.labels("refused").inc()
-            log.error("The model stays as it is. %s", error)
-            return
-        self._change_over(later)
+        """Swap if the pointer names something else than when it was last looked at.
+
+        What the pointer has left again while it was loading never answers.
+        """
+        while (named := pointed_at(self._pointer)) != self._named:
+            self._named = named
+            try:
+                later = await asyncio.get_running_loop().run_in_executor(None, self._load)
+            except (BundleError, ServiceError) as error:
+                self._metrics.swaps.labels("refused").inc()
+                log.error("The model stays as it is. %s", error)
+                continue
+            if pointed_at(self._pointer) == named:
+                self._change_over(later)
+            else:
+                await later.close()
 
     def _change_over(self, later: Recommender) -> None:
         earlier = self._serving.recommender

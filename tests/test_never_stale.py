@@ -30,7 +30,13 @@ from service.recommender import Recommender
 from service.schemas import GivenRating, Selection
 from service.serving import open_recommender
 from service.settings import Settings
-from tests.service_fixtures import PATIENT_CACHE, RedisServer, Service, running_service
+from tests.service_fixtures import (
+    PATIENT_CACHE,
+    RedisServer,
+    Service,
+    await_condition,
+    running_service,
+)
 from tests.tiny import tiny_bundle
 
 STEPS = 120
@@ -68,10 +74,9 @@ class World:
     pointer: Path
     oracles: dict[str, Oracle]
     known: str
-    active: str
+    activated: list[str]
+    """Digests in the order they were activated."""
     histories: dict[str, dict[str, float]] = field(default_factory=dict)
-    seen: str = ""
-    """The digest that answered last: an earlier model must not come back."""
     paused: bool = False
 
     def path(self, user: str) -> str:
@@ -103,8 +108,9 @@ class World:
         self.histories[user] = history
 
     def swap(self, rng: random.Random) -> None:
-        self.active = rng.choice(sorted(self.oracles))
-        activate(str(self.oracles[self.active].bundle.path), self.pointer)
+        digest = rng.choice([known for known in self.oracles if known != self.activated[-1]])
+        activate(str(self.oracles[digest].bundle.path), self.pointer)
+        self.activated.append(digest)
 
     def lose_cache(self, rng: random.Random) -> None:
         self._resume()
@@ -143,8 +149,15 @@ class World:
                 assert mine["item_id"] == theirs["item_id"], user
                 for number in ("preference_score", "predicted_rating"):
                     assert mine[number] == pytest.approx(theirs[number], abs=0.0011)
-        assert set(digests) <= {self.seen, self.active}, "an earlier model came back"
-        self.seen = self.active if self.active in digests else self.seen
+        assert set(digests) <= set(self.activated), "an earlier model came back"
+        # No answer may come from before the latest activation that has surely answered.
+        surely = max(self.activated.index(digest) for digest in digests)
+        self.activated = self.activated[surely:]
+
+    def told_model(self) -> str:
+        """The digest of the model that the service says it answers with."""
+        digest: str = self.service.client.get("/v1/model").json()["digest"]
+        return digest
 
     def _ask(self, user: str) -> dict[str, Any]:
         answer = self.service.client.get(f"{self.path(user)}/recommendations")
@@ -205,8 +218,8 @@ def world(folder: Path, bundles: list[Bundle], executor: ThreadPoolExecutor) -> 
     try:
         with running_service(folder, **environment) as service:
             yield World(
-                service, cache, ratings, pointer, oracles, known, digest,
-                {user: {} for user in USERS}, digest,
+                service, cache, ratings, pointer, oracles, known, [digest],
+                {user: {} for user in USERS},
             )  # fmt: skip
             assert "Traceback" not in service.log.read_text()
     finally:
@@ -219,12 +232,12 @@ def test_no_walk_yields_a_wrong_or_stale_answer(tmp_path: Path, bundle: Bundle, 
     rng = random.Random(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of torch
-        another = tiny_bundle(tmp_path / "another", seed=1)
+        others = [tiny_bundle(tmp_path / f"other-{seed}", seed=seed) for seed in (1, 2)]
     steps, weights = zip(*STEPS_BY_WEIGHT, strict=True)
     with (
         ThreadPoolExecutor(CALLERS) as callers,
         ThreadPoolExecutor(1) as graphs,
-        world(tmp_path, [bundle, another], graphs) as here,
+        world(tmp_path, [bundle, *others], graphs) as here,
     ):
         # The bundles have other histories of this user: start from one that is the same in both.
         assert here.service.client.delete(f"{here.path('known')}/ratings").status_code == 204
@@ -236,6 +249,8 @@ def test_no_walk_yields_a_wrong_or_stale_answer(tmp_path: Path, bundle: Bundle, 
             step(here, rng)
             here.check(callers)
         here._resume()
+        await_condition(lambda: here.told_model() == here.activated[-1], "the last model answers")
+        here.check(callers)
         metrics = here.service.client.get("/metrics").text
     assert set(taken) == {step.__name__ for step in steps}
     assert 'usher_cache_reads_total{outcome="hit"}' in metrics

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from models.bundle import Bundle, BundleCorrupt, BundleMissing
 from service.bundles import activate, find_bundle, pointed_at
+from service.metrics import Metrics
+from service.recommender import Recommender
+from service.serving import Serving, open_recommender
+from service.settings import Settings
+from service.swap import ModelSwap
 from tests.service_fixtures import PATIENT_CACHE, RedisServer, await_condition, running_service
 from tests.tiny import tiny_bundle
 
@@ -107,3 +115,32 @@ def test_running_workers_follow_the_pointer_and_drop_nothing(
     assert len(bodies) == 2  # each model one answer, from the cache or not
     assert 'usher_model_swaps_total{outcome="refused"} 1.0' in metrics
     assert 'usher_model_swaps_total{outcome="done"} 2.0' in metrics
+
+
+def test_what_was_left_again_while_it_was_loading_never_answers(
+    tmp_path: Path, bundle: Bundle, another: Bundle
+) -> None:
+    pointer = tmp_path / "active-model"
+    activate(str(bundle.path), pointer)
+    settings = Settings(cache_url=None, ratings_url=None)
+    metrics = Metrics(CollectorRegistry())
+    with ThreadPoolExecutor(1) as executor:
+
+        def opened() -> Recommender:
+            return open_recommender(find_bundle(None, None, pointer), settings, executor, metrics)
+
+        def load() -> Recommender:
+            later = opened()
+            loaded.append(later.bundle.digest)
+            activate(str(bundle.path), pointer)
+            return later
+
+        loaded: list[str] = []
+        serving = Serving(settings=settings, recommender=opened())
+        swap = ModelSwap(pointer, load, serving, metrics)
+        activate(str(another.path), pointer)
+        asyncio.run(swap.follow())
+    assert loaded == [another.digest, bundle.digest]
+    assert serving.recommender is not None
+    assert serving.recommender.bundle.digest == bundle.digest
+    assert metrics.swaps.labels("done")._value.get() == 1
