@@ -66,8 +66,7 @@ lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
 
-bench: $(INSTALLED)  ## Measure the live service over HTTP on this machine
-	$(train_if_no_model)
+bench: $(INSTALLED)  ## Set the service against its peers on this machine; writes results/bench.json
 	@$(PY) -m tests.benchmarks.serving $(ARGS)
 
 activate: $(INSTALLED)  ## Serve MODEL from now on, in running services too: MODEL=usher:<version>

@@ -3,8 +3,9 @@
     manifest.json        what it is, how good it is, and a digest of every other file
     manifest.sha256      the digest of manifest.json; it names the bundle
     recommend.onnx       histories -> the best K items with score, rating and spread
+    recommend-int8.onnx  the same for a CPU, if there are items enough for it to pay
     rate.onnx            histories and named items -> rating, spread and score
-    weights.bin          the initialisers both graphs share
+    weights.bin          the initialisers the graphs share
     catalog/*.npy        the item catalogue, columnar
     items/*.npy          ratings counted and nearest neighbours of each item, columnar
     histories/*.npy      the histories of known users, columnar, sorted by user id, then item
@@ -127,8 +128,14 @@ class Bundle:
 
     @property
     def recommend_graph(self) -> Path:
-        """Path of the graph that answers with the best K items."""
+        """Path of the graph that answers with the best K items, selected in float32."""
         return self.path / self.manifest.recommend.file
+
+    @property
+    def recommend_int8_graph(self) -> Path | None:
+        """Path of the graph with the same answers, selected on int8; None where it does not pay."""
+        spec = self.manifest.recommend_int8
+        return None if spec is None else self.path / spec.file
 
     @property
     def rate_graph(self) -> Path:

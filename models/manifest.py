@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT_VERSION: Literal[2] = 2
+FORMAT_VERSION: Literal[3] = 3
 
 
 class Record(BaseModel):
@@ -123,13 +123,15 @@ class Description(Record):
     baselines: dict[str, dict[str, float]]
     calibration: Calibration
     parity: Parity
-    top_k: int
+    parity_int8: Parity | None
+    top_k: int = Field(description="The largest K that may be asked for")
     recommend: GraphSpec
+    recommend_int8: GraphSpec | None = Field(description="The same answers, selected on int8")
     rate: GraphSpec
 
 
 class Manifest(Description):
     """A description, and what pins it to the files."""
 
-    format_version: Literal[2]
+    format_version: Literal[3]
     files: dict[str, FileDigest]

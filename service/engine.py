@@ -1,4 +1,4 @@
-"""The engine: the bundle's two graphs in onnxruntime sessions, called with whole batches.
+"""The engine: two of the bundle's graphs in onnxruntime sessions, called with whole batches.
 
 It turns jobs into the flat arrays the graphs take and the graphs' outputs into one answer per
 job; who is batched with whom is the micro-batcher's to say, and what an answer means the
@@ -20,7 +20,7 @@ from models.histories import Histories
 from models.manifest import GraphSpec, Manifest
 from service.errors import ModelNotServable
 from service.filters import ItemFilter
-from service.providers import forbids_cpu, in_use, requested
+from service.providers import ONNX_NAMES, forbids_cpu, in_use, requested
 from service.settings import Provider
 
 RECOMMEND_INPUTS = (
@@ -29,8 +29,8 @@ RECOMMEND_INPUTS = (
     "history_offsets",
     "excluded_items",
     "excluded_offsets",
-    "filters",
-    "filter_rows",
+    "allowed",
+    "k",
 )
 RECOMMEND_OUTPUTS = ("items", "scores", "ratings", "spreads")
 RATE_INPUTS = (
@@ -45,14 +45,15 @@ RATE_OUTPUTS = ("ratings", "spreads", "scores")
 
 @dataclass(frozen=True, slots=True)
 class RankJob:
-    """Rank the items a filter allows, but for the excluded ones, for one history.
+    """The best k items a filter allows, but for the excluded ones, for one history.
 
-    history: one row. excluded: int64 [E], item indices.
+    history: one row. excluded: int64 [E], item indices. k: beyond the bundle's top_k, that.
     """
 
     history: Histories
     excluded: NDArray[np.int64]
     filter: ItemFilter
+    k: int
 
     def weigh(self) -> int:
         """Ratings to encode and items to exclude."""
@@ -61,7 +62,7 @@ class RankJob:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The best items that were allowed, best first; all arrays are [at most K]."""
+    """The best items that were allowed, best first; all arrays are [at most k]."""
 
     items: NDArray[np.int64]
     scores: NDArray[np.float32]
@@ -99,7 +100,8 @@ class Engine:
     def __init__(self, bundle: Bundle, allowed: Sequence[Provider] = ("cpu",)) -> None:
         self.allowed = tuple(allowed)
         check_graphs(bundle.manifest)
-        self._recommend = _open_session(str(bundle.recommend_graph), self.allowed)
+        self._top_k = bundle.manifest.top_k
+        self._recommend = _open_recommend(bundle, self.allowed)
         self._rate = _open_session(str(bundle.rate_graph), self.allowed)
 
     @property
@@ -113,20 +115,31 @@ class Engine:
         return set(self.providers) <= set(self.allowed)
 
     def rank(self, jobs: Sequence[RankJob]) -> list[Ranking]:
-        """Answer a batch of ranking jobs, in order."""
-        filters, filter_rows = _distinct_filters([job.filter for job in jobs])
+        """Answer a batch of ranking jobs, in order; those of one filter run together."""
+        alike: dict[object, list[int]] = {}
+        for number, job in enumerate(jobs):
+            alike.setdefault(job.filter.key, []).append(number)
+        answers: dict[int, Ranking] = {}
+        for numbers in alike.values():
+            ranked = self._rank_alike([jobs[number] for number in numbers])
+            answers.update(zip(numbers, ranked, strict=True))
+        return [answers[number] for number in range(len(jobs))]
+
+    def _rank_alike(self, jobs: Sequence[RankJob]) -> list[Ranking]:
+        """Answer jobs of one filter: it costs a run nothing as a mask over all its users."""
         excluded, excluded_offsets = _flat([job.excluded for job in jobs])
         feed = _history_feed([job.history for job in jobs]) | {
             "excluded_items": excluded,
             "excluded_offsets": excluded_offsets,
-            "filters": filters,
-            "filter_rows": filter_rows,
+            "allowed": jobs[0].filter.allowed,
+            "k": np.array(min(max(job.k for job in jobs), self._top_k), np.int64),
         }
         items, scores, ratings, spreads = self._recommend.run(RECOMMEND_OUTPUTS, feed)
         kept = np.isfinite(scores).sum(axis=1)  # allowed items come first, the rest score -inf
+        ends = (min(job.k, n) for job, n in zip(jobs, kept.tolist(), strict=True))
         return [
             Ranking(items[b, :n], scores[b, :n], ratings[b, :n], spreads[b, :n])
-            for b, n in enumerate(kept.tolist())
+            for b, n in enumerate(ends)
         ]
 
     def rate(self, jobs: Sequence[RateJob]) -> list[Estimates]:
@@ -163,19 +176,6 @@ def _flat(parts: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArra
     return np.concatenate(parts), offsets
 
 
-def _distinct_filters(
-    filters: Sequence[ItemFilter],
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """bool [M, I], each distinct filter once, and int64 [B], the row each job uses."""
-    rows: dict[object, int] = {}
-    masks: list[NDArray[np.bool_]] = []
-    for item_filter in filters:
-        if item_filter.key not in rows:
-            rows[item_filter.key] = len(masks)
-            masks.append(item_filter.allowed)
-    return np.stack(masks), np.array([rows[f.key] for f in filters], np.int64)
-
-
 def _check_graph(graph: GraphSpec, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     found = ({spec.name for spec in graph.inputs}, {spec.name for spec in graph.outputs})
     if found != (set(inputs), set(outputs)):
@@ -183,6 +183,18 @@ def _check_graph(graph: GraphSpec, inputs: Sequence[str], outputs: Sequence[str]
             f"The graph {graph.file} takes {sorted(found[0])} and gives {sorted(found[1])}; "
             f"this service calls graphs that take {sorted(inputs)} and give {sorted(outputs)}."
         )
+
+
+def _open_recommend(bundle: Bundle, allowed: Sequence[Provider]) -> ort.InferenceSession:
+    """The graph that selects in float32 on a GPU; on a CPU, the one that selects on int8."""
+    exact, int8 = str(bundle.recommend_graph), bundle.recommend_int8_graph
+    if int8 is None:
+        return _open_session(exact, allowed)
+    if requested(allowed) != [ONNX_NAMES["cpu"]]:
+        session = _open_session(exact, allowed)
+        if in_use(session) != "cpu":  # else it has fallen back
+            return session
+    return _open_session(str(int8), allowed)
 
 
 def _open_session(path: str, allowed: Sequence[Provider]) -> ort.InferenceSession:

@@ -138,13 +138,13 @@ class Recommender:
                 history,
                 named if seen_may_come else np.concatenate([named, history.items]),
                 item_filter,
+                selection.k,
             )
             for history in histories
         ]
         rankings = await self._ranker.submit(jobs)
         bodies = []
-        for history, ranking in zip(histories, rankings, strict=True):
-            best = _first(ranking, selection.k)
+        for history, best in zip(histories, rankings, strict=True):
             own = _own_ratings(history) if seen_may_come else {}
             if any(item in own for item in best.items.tolist()):
                 estimates = await self._rate(history, best.items)
@@ -185,7 +185,3 @@ def _basis(history: Histories) -> Basis:
 
 def _own_ratings(history: Histories) -> dict[int, float]:
     return dict(zip(history.items.tolist(), history.ratings.tolist(), strict=True))
-
-
-def _first(ranking: Ranking, k: int) -> Ranking:
-    return Ranking(ranking.items[:k], ranking.scores[:k], ranking.ratings[:k], ranking.spreads[:k])

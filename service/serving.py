@@ -144,5 +144,5 @@ def warm(engine: Engine, bundle: Bundle) -> None:
     """Run each graph once on an empty history, so that the first caller does not wait for it."""
     nobody = Histories.empty(1)
     everything = Filters(bundle.catalog).of(Selection())
-    engine.rank([RankJob(nobody, np.zeros(0, np.int64), everything)])
+    engine.rank([RankJob(nobody, np.zeros(0, np.int64), everything, 1)])
     engine.rate([RateJob(nobody, np.zeros(1, np.int64))])

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     cache_rest_ms: PositiveInt = 1000
     """For how long it is left alone before one caller tries again."""
 
+    workers: PositiveInt = 1
+    """Processes that answer; each holds the model, in pages they share where that is possible."""
+
     providers: Annotated[tuple[Provider, ...], NoDecode] = ("cpu",)
     """Execution providers allowed, best first, separated by commas: `tensorrt,cuda,cpu`. A session
     that ends up on another one makes the worker not ready."""

@@ -25,8 +25,18 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.applications import Starlette
 
+
+def wanted_workers() -> int:
+    """What USHER_WORKERS says; 1 where it says nothing, or nonsense, which refuses to start later.
+
+    BentoML wants to know when the service is imported, where nothing may be refused.
+    """
+    said = os.environ.get("USHER_WORKERS", "1").strip()
+    return max(1, int(said)) if said.isdecimal() else 1
+
+
 TUNED: dict[str, Any] = {
-    "workers": 1,
+    "workers": wanted_workers(),
     "metrics": {"enabled": False},
     "logging": {"access": {"enabled": False}},
     "tracing": {"excluded_urls": ".*"},

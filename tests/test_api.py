@@ -91,8 +91,8 @@ def test_recommendations_are_the_graphs(client: httpx.Client, bundle: Bundle) ->
     feed = history_feed(history) | {
         "excluded_items": history.items,
         "excluded_offsets": history.offsets,
-        "filters": np.ones((1, len(bundle.catalog)), np.bool_),
-        "filter_rows": np.zeros(1, np.int64),
+        "allowed": np.ones(len(bundle.catalog), np.bool_),
+        "k": np.array(20, np.int64),
     }
     graph = session(bundle, "recommend")
     items, scores, ratings, spreads = (

@@ -195,6 +195,7 @@ def test_any_concurrent_requests_get_the_answers_of_one_by_one(
             Histories.empty(1) if row is None else bundle.users.histories.take([row]),
             np.array(excluded, np.int64),
             filters.of(selection),
+            100,
         )
         for row, selection, excluded in asked
     ]

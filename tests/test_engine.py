@@ -25,25 +25,22 @@ NONE = np.zeros(0, np.int64)
 def every_score(bundle: Bundle, history: Histories) -> NDArray[np.float32]:
     """float32 [I]: each item's preference score, from a session of the test's own.
 
-    The graph answers with 100 of the tiny bundle's 120 items, so it is asked about one half of
-    the items, then about the other.
+    The service asks for 100 at most of the tiny bundle's 120 items; here it is asked for all.
     """
     session = ort.InferenceSession(str(bundle.recommend_graph), providers=["CPUExecutionProvider"])
     count = len(bundle.catalog)
     scores = np.full(count, np.nan, np.float32)
-    for half in (np.arange(count) < count // 2, np.arange(count) >= count // 2):
-        feed = {
-            "history_items": history.items,
-            "history_ratings": history.ratings,
-            "history_offsets": history.offsets,
-            "excluded_items": NONE,
-            "excluded_offsets": np.zeros(2, np.int64),
-            "filters": half[None, :],
-            "filter_rows": np.zeros(1, np.int64),
-        }
-        items, found = session.run(["items", "scores"], feed)
-        allowed = np.isfinite(found[0])
-        scores[items[0][allowed]] = found[0][allowed]
+    feed = {
+        "history_items": history.items,
+        "history_ratings": history.ratings,
+        "history_offsets": history.offsets,
+        "excluded_items": NONE,
+        "excluded_offsets": np.zeros(2, np.int64),
+        "allowed": np.ones(count, np.bool_),
+        "k": np.array(count, np.int64),
+    }
+    items, found = session.run(["items", "scores"], feed)
+    scores[items[0]] = found[0]
     assert np.isfinite(scores).all()
     return scores
 
@@ -70,13 +67,14 @@ def test_the_ranking_is_that_of_brute_force(
     excluded = np.array([3, 7, 50], np.int64)
     rows = [0, 1, 17]
     jobs = [
-        RankJob(bundle.users.histories.take([row]), excluded, filters.of(selection)) for row in rows
+        RankJob(bundle.users.histories.take([row]), excluded, filters.of(selection), k)
+        for row, k in zip(rows, (100, 1, 10), strict=True)
     ]
     for job, ranking in zip(jobs, engine.rank(jobs), strict=True):
         scores = every_score(bundle, job.history)
         allowed = _allowed_by_hand(bundle, selection) & ~np.isin(np.arange(len(scores)), excluded)
         best = sorted(np.flatnonzero(allowed).tolist(), key=lambda item: -scores[item])
-        assert ranking.items.tolist() == best[: bundle.manifest.top_k]
+        assert ranking.items.tolist() == best[: job.k]
         np.testing.assert_allclose(ranking.scores, scores[ranking.items], atol=1e-5)
         assert (ranking.spreads > 0).all()
 
@@ -95,7 +93,7 @@ def _allowed_by_hand(bundle: Bundle, selection: Selection) -> NDArray[np.bool_]:
 
 def test_a_filter_may_leave_nothing(bundle: Bundle, engine: Engine) -> None:
     nothing = Filters(bundle.catalog).of(Selection(year_min=9000))
-    (ranking,) = engine.rank([RankJob(Histories.empty(1), NONE, nothing)])
+    (ranking,) = engine.rank([RankJob(Histories.empty(1), NONE, nothing, 10)])
     assert len(ranking.items) == len(ranking.scores) == 0
 
 
@@ -117,7 +115,7 @@ def test_jobs_of_one_batch_do_not_see_each_other(bundle: Bundle, engine: Engine)
     histories = [bundle.users.histories.take([row]) for row in (0, 5, 9)] + [Histories.empty(1)]
     chosen = [Selection(), Selection(genre=("Drama",)), Selection(), Selection(year_min=1990)]
     jobs = [
-        RankJob(history, history.items, filters.of(selection))
+        RankJob(history, history.items, filters.of(selection), 20)
         for history, selection in zip(histories, chosen, strict=True)
     ]
     for job, together in zip(jobs, engine.rank(jobs), strict=True):
@@ -130,7 +128,7 @@ def test_jobs_of_one_batch_do_not_see_each_other(bundle: Bundle, engine: Engine)
 def test_rated_items_get_the_ranking_graphs_ratings(bundle: Bundle, engine: Engine) -> None:
     history = bundle.users.histories.take([4])
     everything = Filters(bundle.catalog).of(Selection())
-    (ranking,) = engine.rank([RankJob(history, NONE, everything)])
+    (ranking,) = engine.rank([RankJob(history, NONE, everything, 100)])
     (estimates,) = engine.rate([RateJob(history, ranking.items)])
     np.testing.assert_allclose(estimates.ratings, ranking.ratings, atol=1e-3)
     np.testing.assert_allclose(estimates.spreads, ranking.spreads, atol=1e-3)

@@ -61,10 +61,9 @@ def test_answers_are_the_weighted_sums_of_the_members() -> None:
     scores = 0.6 * first + 1.9 * last
     np.testing.assert_allclose(whole.score(histories), scores, atol=1e-5)
     with torch.no_grad():
-        users = whole.network.users_of(
-            *map(torch.from_numpy, (histories.items, histories.ratings, histories.offsets))
-        )
-        named = whole.network.score(users, torch.from_numpy(rows), torch.from_numpy(items))
+        columns = (histories.items, histories.ratings, histories.offsets, items, rows)
+        graph = RateGraph(whole.network, RatingScale(minimum=1, maximum=5, step=1))
+        _, _, named = graph(*map(torch.from_numpy, columns))
     np.testing.assert_allclose(named.reshape(3, ITEMS), scores, atol=1e-5)
 
 

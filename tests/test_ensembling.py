@@ -118,7 +118,7 @@ def test_a_trained_ensemble_is_served_as_torch_computes_it(
         expected, spreads = torch_says.rate_with_spread(history, np.zeros_like(items), items)
         np.testing.assert_allclose(estimates.ratings, expected, atol=1e-4)
         np.testing.assert_allclose(estimates.spreads, spreads, atol=1e-4)
-        (ranking,) = engine.rank([RankJob(history, history.items, everything)])
+        (ranking,) = engine.rank([RankJob(history, history.items, everything, 100)])
         scores = torch_says.score(history)[0]
         scores[history.items] = -np.inf
         best = np.argsort(-scores, kind="stable")[: len(ranking.items)]

@@ -48,13 +48,13 @@ def by_hand(graph: ort.InferenceSession, history: Histories, item: int) -> tuple
 
 def score_in_ranking(bundle: Bundle, history: Histories, item: int) -> float:
     """The preference score that recommendations would give, from the other graph."""
-    only = np.zeros((1, len(bundle.catalog)), np.bool_)
-    only[0, item] = True
+    only = np.zeros(len(bundle.catalog), np.bool_)
+    only[item] = True
     feed = history_feed(history) | {
         "excluded_items": np.zeros(0, np.int64),
         "excluded_offsets": np.zeros(2, np.int64),
-        "filters": only,
-        "filter_rows": np.zeros(1, np.int64),
+        "allowed": only,
+        "k": np.array(1, np.int64),
     }
     (scores,) = session(bundle, "recommend").run(["scores"], feed)
     return float(scores[0, 0])

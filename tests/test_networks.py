@@ -13,11 +13,12 @@ from models.histories import Histories
 from models.manifest import RatingScale
 from models.networks.architecture import Architecture, Shallow
 from models.networks.flat import rows_of
-from models.networks.graphs import RecommendGraph
+from models.networks.graphs import RateGraph, RecommendGraph
 from models.networks.hybrid_vae import USER_RIDGE, Direct, HybridVAE
 from models.networks.latent import Posterior
 from models.networks.likelihoods import gaussian_nll
 from models.networks.loss import Hidden, LossWeights, denoising_loss, free_kl, kl_divergence
+from models.networks.selectors import ExactSelector
 from training.baselines import BiasBaseline
 
 SCALE = RatingScale(minimum=1, maximum=5, step=1)
@@ -118,7 +119,8 @@ def test_scores_of_named_pairs_are_entries_of_all_scores(shallow: Shallow | None
     rows, items = torch.tensor([2, 0, 0, 1, 2]), torch.tensor([4, 9, 4, 0, 11])
     expected = net.logits(users)[rows, items]
     assert expected.unique().numel() == 5
-    torch.testing.assert_close(net.score(users, rows, items), expected)
+    found = RateGraph(net, SCALE)(*tensors(part), items, rows)[2]
+    torch.testing.assert_close(found, expected)
 
 
 @torch.no_grad()
@@ -223,15 +225,15 @@ def test_a_batch_with_nothing_hidden_costs_nothing_and_is_finite() -> None:
 
 def test_recommend_graph_agrees_with_a_brute_force_ranking() -> None:
     net, part = network(), histories()
-    graph = RecommendGraph(net, SCALE, top_k=ITEMS)
-    filters = torch.ones(2, ITEMS, dtype=torch.bool)
-    filters[1, :6] = False
-    filter_rows = torch.tensor([0, 1, 1])
+    graph = RecommendGraph(net, SCALE, ExactSelector(net.preference_table()))
+    open_to_all = torch.ones(ITEMS, dtype=torch.bool)
+    open_to_all[:2] = False
     excluded, offsets = torch.tensor([3, 5, 7, 8]), torch.tensor([0, 3, 3, 4])
-    items, scores, ratings, _ = graph(*tensors(part), excluded, offsets, filters, filter_rows)
+    k = torch.tensor(ITEMS)
+    items, scores, ratings, _ = graph(*tensors(part), excluded, offsets, open_to_all, k)
     logits = net.logits(net.users_of(*tensors(part))).detach().numpy()
     for row, gone in enumerate([{3, 5, 7}, set(), {8}]):
-        allowed = [i for i in range(ITEMS) if filters[filter_rows[row], i] and i not in gone]
+        allowed = [i for i in range(ITEMS) if open_to_all[i] and i not in gone]
         best = sorted(allowed, key=logits[row].__getitem__, reverse=True)
         assert items[row, : len(best)].tolist() == best
         np.testing.assert_allclose(scores[row, : len(best)].detach(), logits[row, best], rtol=1e-5)

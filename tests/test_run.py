@@ -192,13 +192,14 @@ def test_a_graph_that_answers_otherwise_is_not_published(
     from tests.tiny import tiny_ratings
     from training.evaluation.predictor import GAUSSIAN_80
     from training.fitting.initial import build_network
+    from training.onnx_files import share_weights
     from training.publish import Figures, publish
 
     ratings = tiny_ratings()
     split = split_ratings(ratings, "random", 42)
     configuration = load_configuration("proven", [option[6:] for option in SMALL])
     network = build_network(ratings, split.fit, configuration).eval()
-    write = export.share_weights
+    write = share_weights
 
     def write_other_weights(graphs: list) -> None:  # type: ignore[type-arg]
         write(graphs)

@@ -12,6 +12,7 @@ from torch import Tensor
 from models.histories import Histories
 from models.manifest import RatingScale
 from models.networks.graphs import Rater
+from models.networks.selectors import PreferenceTable
 from tests.small_ratings import histories_of
 from training.ensembles.blending import RIDGE, fit_preference_weights
 from training.ensembles.weighing import weigh
@@ -40,11 +41,12 @@ class RankingMemory(Memory):
         super().__init__(ratings_UI)
         self.scores_UI = torch.from_numpy(scores_UI.astype(np.float32))
 
-    def logits(self, users: Tensor) -> Tensor:
+    def preference(self, users: Tensor) -> Tensor:
         return self.scores_UI[users]
 
-    def score(self, users: Tensor, rows_T: Tensor, items_T: Tensor) -> Tensor:
-        return self.scores_UI[users[rows_T], items_T]
+    def preference_table(self) -> PreferenceTable:
+        items = self.scores_UI.shape[1]
+        return PreferenceTable(torch.eye(items), torch.zeros(items))
 
     def item_vectors(self) -> Tensor:
         return self.scores_UI.T

@@ -1,23 +1,18 @@
-"""From a fitted network to a bundle: two ONNX graphs over one set of weights, checked, described.
+"""From a fitted network to the graphs of a bundle, checked before anything is published.
 
-torch.export traces each graph with sizes that vary (`Dim.DYNAMIC`); the weights of both go once
-into weights.bin, page-aligned, so that onnxruntime maps instead of copying them. Before anything
-is published, the graphs answer for real histories and must agree with torch.
+The graphs answer for real histories and must agree with torch. Selection on int8 may miss an item:
+where it does on the examples, its graph is left out, and the service selects in float32.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -25,14 +20,19 @@ from torch import Tensor, nn
 from models.histories import Histories
 from models.manifest import GraphSpec, Parity, RatingScale, TensorSpec
 from models.networks.graphs import FoldInNetwork, RateGraph, RecommendGraph
+from models.networks.selectors import ExactSelector, Selector, TwoStageSelector
 from training.errors import ExportError
+from training.onnx_files import run_graph, share_weights, trace
 
-OPSET = 20
-WEIGHTS = "weights.bin"
-PAGE = 4096
-SMALLEST_SHARED = 1024  # bytes; below it a tensor stays inside the graph's file
 TOLERANCE = 1e-3  # equality of answers, DESIGN section 6
 TIE = 1e-5  # scores closer than this may change places
+LARGEST_K, USUAL_K = 100, 10
+TWO_STAGES_FROM = 5000
+"""Items from which selection on int8 pays (tests/benchmarks/selection.py)."""
+
+log = logging.getLogger(__name__)
+
+Traced = tuple[onnx.ModelProto, Path]
 
 
 @dataclass(frozen=True)
@@ -40,124 +40,90 @@ class ExportedGraphs:
     """What `export_graphs` wrote into a folder."""
 
     recommend: GraphSpec
+    recommend_int8: GraphSpec | None
     rate: GraphSpec
     top_k: int
     parity: Parity
+    parity_int8: Parity | None
 
 
 def export_graphs(
     network: FoldInNetwork, items: int, scale: RatingScale, examples: Histories, folder: Path
 ) -> ExportedGraphs:
-    """Write recommend.onnx, rate.onnx and weights.bin to `folder`, and check them on `examples`.
+    """Write the graphs and weights.bin to `folder`, and check them on `examples`.
 
-    Raises ExportError if an answer differs from torch's by more than TOLERANCE, or an item's place
-    by more than a tie.
+    recommend.onnx and rate.onnx always, recommend-int8.onnx if there are enough items for it to pay
+    and it misses none. Raises ExportError if an answer of the first two differs from torch's by
+    more than TOLERANCE, or an item's place by more than a tie.
     """
-    top_k = min(100, items)
-    recommend = RecommendGraph(network, scale, top_k).eval()
-    rate = RateGraph(network, scale).eval()
-    specs = {
-        "recommend": GraphSpec(
-            file="recommend.onnx",
-            inputs=recommend.inputs(items),
-            outputs=recommend.outputs(top_k),
-        ),
-        "rate": GraphSpec(file="rate.onnx", inputs=rate.inputs(), outputs=rate.outputs()),
-    }
-    graphs = {
-        "recommend": trace(
-            recommend, specs["recommend"], recommend_inputs(tracing_histories(items), items)
-        ),
-        "rate": trace(rate, specs["rate"], rate_inputs(tracing_histories(items))),
-    }
-    share_weights([(graphs[name], folder / spec.file) for name, spec in specs.items()])
-    parity = check_parity(recommend, rate, specs, examples, items, folder)
-    return ExportedGraphs(specs["recommend"], specs["rate"], top_k, parity)
-
-
-def trace(graph: nn.Module, spec: GraphSpec, inputs: dict[str, NDArray[Any]]) -> onnx.ModelProto:
-    """Trace one graph with its batch, history and target sizes left open."""
-    arguments = tuple(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs)
-    dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in arguments)
-    # torch talks of its own internals here; whether the export is right is checked afterwards.
-    for talker in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(talker).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            graph,
-            arguments,
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=[tensor.name for tensor in spec.inputs],
-            output_names=[tensor.name for tensor in spec.outputs],
-            dynamic_shapes=dynamic,
-        )
-    if program is None:
-        raise ExportError("torch.onnx.export returned no program.")
-    proto: onnx.ModelProto = program.model_proto
-    for node in proto.graph.node:  # traces of the tracing machine's paths are nobody's business
-        del node.metadata_props[:]
-        node.doc_string = ""
-    return proto
-
-
-def share_weights(graphs: Iterable[tuple[onnx.ModelProto, Path]]) -> None:
-    """Write graphs whose large initialisers lie once, by content, in weights.bin beside them."""
-    places: dict[bytes, tuple[int, int]] = {}
-    pending = list(graphs)
-    with (pending[0][1].parent / WEIGHTS).open("wb") as weights:
-        for proto, _ in pending:
-            for tensor in proto.graph.initializer:
-                content = onnx.numpy_helper.to_array(tensor).tobytes()
-                if len(content) < SMALLEST_SHARED:
-                    continue
-                key = hashlib.sha256(content).digest()
-                if key not in places:
-                    weights.write(b"\0" * (-weights.tell() % PAGE))
-                    places[key] = (weights.tell(), len(content))
-                    weights.write(content)
-                _point_to(tensor, *places[key])
-    for proto, path in pending:
-        onnx.save_model(proto, path)
-
-
-def _point_to(tensor: onnx.TensorProto, offset: int, length: int) -> None:
-    tensor.ClearField("raw_data")
-    del tensor.external_data[:]
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
-        tensor.external_data.add(key=key, value=str(value))
-
-
-def check_parity(
-    recommend: RecommendGraph,
-    rate: RateGraph,
-    specs: dict[str, GraphSpec],
-    examples: Histories,
-    items: int,
-    folder: Path,
-) -> Parity:
-    """Compare onnxruntime with torch on `examples` and an empty history, seen items excluded."""
+    top_k = min(LARGEST_K, items)
+    table = network.preference_table()
     histories = Histories.concatenate([examples, Histories.empty(1)])
-    feeds = {"recommend": recommend_inputs(histories, items), "rate": rate_inputs(histories)}
-    expected, found = {}, {}
-    for name, graph in (("recommend", recommend), ("rate", rate)):
-        expected[name] = _run_torch(graph, specs[name].inputs, feeds[name])
-        found[name] = _run_onnx(folder / specs[name].file, feeds[name])
-    same = same_ranking(expected["recommend"], found["recommend"])
-    differences = list(map(largest_difference, expected["rate"], found["rate"]))
-    differences.append(largest_difference(expected["recommend"][1], found["recommend"][1]))
-    if max(differences) > TOLERANCE or not same.all():
+    rate = RateGraph(network, scale).eval()
+    rate_spec = GraphSpec(file="rate.onnx", inputs=rate.inputs(), outputs=rate.outputs())
+    rate_file = (
+        trace(rate, rate_spec, rate_inputs(tracing_histories(items))),
+        folder / "rate.onnx",
+    )
+    exact = RecommendGraph(network, scale, ExactSelector(table)).eval()
+    spec = recommend_spec(items, "recommend.onnx")
+    exact_file = traced_selection(network, items, scale, ExactSelector(table), folder / spec.file)
+    share_weights([exact_file, rate_file])
+
+    feeds = [recommend_inputs(histories, items, k) for k in (min(USUAL_K, top_k), top_k)]
+    expected = [run_torch(exact, spec.inputs, feed) for feed in feeds]
+    rated = run_torch(rate, rate_spec.inputs, rate_inputs(histories))
+    parity = _parity(expected, [run_graph(folder / spec.file, feed) for feed in feeds])
+    found = run_graph(folder / rate_spec.file, rate_inputs(histories))
+    difference = max(parity.max_abs_difference, *map(largest_difference, rated, found))
+    if difference > TOLERANCE or parity.identical_top_k < 1:
         raise ExportError(
-            "The exported graphs disagree with the network: largest difference "
-            f"{max(differences):.2g}, equal top {recommend.top_k} for {same.mean():.1%} of "
-            f"{len(histories)} histories."
+            f"The exported graphs disagree with the network: largest difference {difference:.2g}, "
+            f"equal top {top_k} for {parity.identical_top_k:.1%} of {parity.histories} histories."
         )
+    parity = parity.model_copy(update={"max_abs_difference": difference})
+
+    if items < TWO_STAGES_FROM:
+        return ExportedGraphs(spec, None, rate_spec, top_k, parity, None)
+    int8 = recommend_spec(items, "recommend-int8.onnx")
+    selector = TwoStageSelector(table, top_k)
+    int8_file = traced_selection(network, items, scale, selector, folder / int8.file)
+    share_weights([exact_file, rate_file, int8_file])
+    parity_int8 = _parity(expected, [run_graph(folder / int8.file, feed) for feed in feeds])
+    if parity_int8.identical_top_k == 1:
+        return ExportedGraphs(spec, int8, rate_spec, top_k, parity, parity_int8)
+    log.warning(
+        "Selection on int8 misses an item for %.1f%% of %d histories, so it is left out.",
+        100 * (1 - parity_int8.identical_top_k), parity_int8.histories,
+    )  # fmt: skip
+    int8_file[1].unlink()
+    share_weights([exact_file, rate_file])
+    return ExportedGraphs(spec, None, rate_spec, top_k, parity, None)
+
+
+def recommend_spec(items: int, file: str) -> GraphSpec:
+    """What the manifest says of a graph that recommends."""
+    return GraphSpec(
+        file=file, inputs=RecommendGraph.inputs(items), outputs=RecommendGraph.outputs()
+    )
+
+
+def traced_selection(
+    network: FoldInNetwork, items: int, scale: RatingScale, selector: Selector, path: Path
+) -> Traced:
+    """A graph that recommends what the selector chooses, and where it is to be written."""
+    graph = RecommendGraph(network, scale, selector).eval()
+    feed = recommend_inputs(tracing_histories(items), items, min(7, items))
+    return trace(graph, recommend_spec(items, path.name), feed), path
+
+
+def _parity(expected: list[list[NDArray[Any]]], found: list[list[NDArray[Any]]]) -> Parity:
+    """Compare rankings of the same histories for the usual K and the largest."""
+    same = np.logical_and(*map(same_ranking, expected, found))
+    scores = ((mine[1], theirs[1]) for mine, theirs in zip(expected, found, strict=True))
     return Parity(
-        histories=len(histories),
-        max_abs_difference=max(differences),
+        histories=len(same),
+        max_abs_difference=max(largest_difference(*pair) for pair in scores),
         identical_top_k=float(same.mean()),
     )
 
@@ -180,13 +146,13 @@ def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.nan_to_num(difference, nan=0.0).max(initial=0.0))
 
 
-def recommend_inputs(histories: Histories, items: int) -> dict[str, NDArray[Any]]:
-    """Inputs of recommend.onnx: everything allowed but what the histories hold."""
+def recommend_inputs(histories: Histories, items: int, k: int) -> dict[str, NDArray[Any]]:
+    """Inputs of recommend.onnx: the best K of everything but what the histories hold."""
     return _history_inputs(histories) | {
         "excluded_items": histories.items.astype(np.int64),
         "excluded_offsets": histories.offsets.astype(np.int64),
-        "filters": np.ones((1, items), np.bool_),
-        "filter_rows": np.zeros(len(histories), np.int64),
+        "allowed": np.ones(items, np.bool_),
+        "k": np.array(k, np.int64),
     }
 
 
@@ -214,16 +180,9 @@ def _history_inputs(histories: Histories) -> dict[str, NDArray[Any]]:
 
 
 @torch.inference_mode()
-def _run_torch(
+def run_torch(
     graph: nn.Module, inputs: tuple[TensorSpec, ...], feed: dict[str, NDArray[Any]]
 ) -> list[NDArray[Any]]:
+    """What torch answers."""
     outputs: tuple[Tensor, ...] = graph(*(torch.from_numpy(feed[t.name]) for t in inputs))
     return [output.numpy() for output in outputs]
-
-
-def _run_onnx(path: Path, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    # One thread, as in the service: onnxruntime's ScatterND adds to one row without a lock.
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return [np.asarray(output) for output in session.run(None, feed)]

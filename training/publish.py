@@ -81,8 +81,10 @@ def publish(
                 measured=figures.metrics.get("coverage"),
             ),
             parity=graphs.parity,
+            parity_int8=graphs.parity_int8,
             top_k=graphs.top_k,
             recommend=graphs.recommend,
+            recommend_int8=graphs.recommend_int8,
             rate=graphs.rate,
         )
 

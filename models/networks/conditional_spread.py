@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from models.networks.flat import rows_of, sum_by_row
 from models.networks.graphs import FoldInNetwork
 from models.networks.likelihoods import LOG_SPREAD_RANGE
+from models.networks.selectors import PreferenceTable
 
 BIAS_RIDGE = 5.0  # ratings of the level that a bias is shrunk by
 VARIANCE_RIDGE = 10.0  # ratings of the common variance that a variance is shrunk by
@@ -67,13 +68,13 @@ class ConditionalSpread(nn.Module):
         facts_BK = facts(count_B, squares_B, self.variance)
         return Users(self.network.users_of(items_N, ratings_N, offsets), facts_BK)
 
-    def logits(self, users: Users) -> Tensor:
-        """Preference scores [B, I], those of the network."""
-        return self.network.logits(users.inner)
+    def preference(self, users: Users) -> Tensor:
+        """That of the network, [B, D]."""
+        return self.network.preference(users.inner)
 
-    def score(self, users: Users, rows_T: Tensor, items_T: Tensor) -> Tensor:
-        """Preference scores of named pairs, [T], those of the network."""
-        return self.network.score(users.inner, rows_T, items_T)
+    def preference_table(self) -> PreferenceTable:
+        """That of the network."""
+        return self.network.preference_table()
 
     def item_vectors(self) -> Tensor:
         """Those of the network, [I, D]."""

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.graphs import FoldInNetwork, Rater
+from models.networks.selectors import PreferenceTable
 
 
 @dataclass(frozen=True)
@@ -45,45 +46,44 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList([cast(nn.Module, member) for member in members])
         self.shares = shares
-        self._raters = tuple(zip(members, shares.rating, strict=True))
-        self._rankers = tuple(zip(members, shares.preference, strict=True))
+        self._members = tuple(members)
 
     def users_of(self, items_N: Tensor, ratings_N: Tensor, offsets: Tensor) -> tuple[Any, ...]:
         """What each member says of the users; None of a member that counts in neither head."""
         counts = map(max, self.shares.rating, self.shares.preference)
         return tuple(
             member.users_of(items_N, ratings_N, offsets) if count > 0 else None
-            for (member, _), count in zip(self._raters, counts, strict=True)
+            for member, count in zip(self._members, counts, strict=True)
         )
 
-    def logits(self, users: tuple[Any, ...]) -> Tensor:
-        """Preference scores [B, I]."""
-        scores = [weight * member.logits(of_user) for member, weight, of_user in self._rank(users)]
-        return torch.stack(scores).sum(0)
+    def preference(self, users: tuple[Any, ...]) -> Tensor:
+        """Those of the members side by side, each times its weight, [B, D]."""
+        return torch.cat(
+            [weight * member.preference(users[m]) for m, member, weight in self._rankers()], dim=1
+        )
 
-    def score(self, users: tuple[Any, ...], rows_T: Tensor, items_T: Tensor) -> Tensor:
-        """Preference scores of named pairs, [T]."""
-        scores = [
-            weight * member.score(of_user, rows_T, items_T)
-            for member, weight, of_user in self._rank(users)
-        ]
-        return torch.stack(scores).sum(0)
-
-    def _rank(self, users: tuple[Any, ...]) -> Iterator[tuple[FoldInNetwork, float, Any]]:
-        """The members that rank: each with its weight and what it says of the users."""
-        for (member, weight), of_member in zip(self._rankers, users, strict=True):
-            if weight > 0 and isinstance(member, FoldInNetwork):
-                yield member, weight, of_member
+    def preference_table(self) -> PreferenceTable:
+        """Those of the members side by side; biases by weight."""
+        tables = [(weight, member.preference_table()) for _, member, weight in self._rankers()]
+        return PreferenceTable(
+            torch.cat([table.factors_ID for _, table in tables], dim=1),
+            torch.stack([weight * table.bias_I for weight, table in tables]).sum(0),
+        )
 
     def item_vectors(self) -> Tensor:
         """Those of the members side by side, [I, D]: cosines are the mean of theirs, weighted."""
         total = sum(self.shares.preference)
         vectors = [
-            (weight / total) ** 0.5 * member.item_vectors()
-            for member, weight in self._rankers
-            if weight > 0 and isinstance(member, FoldInNetwork)
+            (weight / total) ** 0.5 * member.item_vectors() for _, member, weight in self._rankers()
         ]
         return torch.cat(vectors, dim=1)
+
+    def _rankers(self) -> Iterator[tuple[int, FoldInNetwork, float]]:
+        """The members that rank: number, member and weight."""
+        weighted = zip(self._members, self.shares.preference, strict=True)
+        for number, (member, weight) in enumerate(weighted):
+            if weight > 0 and isinstance(member, FoldInNetwork):
+                yield number, member, weight
 
     def rate(
         self, users: tuple[Any, ...], rows_T: Tensor, items_T: Tensor
@@ -91,7 +91,8 @@ class Ensemble(nn.Module):
         """Predicted ratings, not clipped, and their spreads, each [T]."""
         centre, total = self.shares.centre, sum(self.shares.rating)
         ratings_T, spreads_T = [], []
-        for (member, weight), of_member in zip(self._raters, users, strict=True):
+        members = zip(self._members, self.shares.rating, users, strict=True)
+        for member, weight, of_member in members:
             if weight > 0:
                 rating_T, spread_T = member.rate(of_member, rows_T, items_T)
                 ratings_T.append(weight * (rating_T - centre))

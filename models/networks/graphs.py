@@ -6,13 +6,15 @@ history of 10,000 ratings costs its batch 10,000 entries and no padding.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.manifest import RatingScale, TensorSpec
 from models.networks.flat import rows_of
+from models.networks.selectors import Exclusions, PreferenceTable, Selector
 
 HISTORY_INPUTS = (
     TensorSpec(name="history_items", dtype="int64", shape=("ratings",)),
@@ -36,13 +38,16 @@ class Rater(Protocol):
 
 @runtime_checkable
 class FoldInNetwork(Rater, Protocol):
-    """What a network must offer to be served: it also ranks."""
+    """What a network must offer to be served: it also ranks, by a product of users and items.
 
-    def logits(self, users: Any) -> Tensor:
-        """Preference scores [B, I]."""
+    Preference scores are preference(users) @ factors_ID.T + bias_I.
+    """
 
-    def score(self, users: Any, rows_T: Tensor, items_T: Tensor) -> Tensor:
-        """The entries (rows_T, items_T) of `logits`, [T], at the cost of those alone."""
+    def preference(self, users: Any) -> Tensor:
+        """The users' side of the preference scores, [B, D]."""
+
+    def preference_table(self) -> PreferenceTable:
+        """The items' side of the preference scores."""
 
     def item_vectors(self) -> Tensor:
         """What ranking knows of each item, [I, D]; of length 1, or 0 where it knows nothing.
@@ -51,14 +56,19 @@ class FoldInNetwork(Rater, Protocol):
         """
 
 
+def logits(network: FoldInNetwork, users: Any) -> Tensor:
+    """Preference scores of every item, [B, I]."""
+    return functional.linear(network.preference(users), *network.preference_table())
+
+
 class RecommendGraph(nn.Module):
     """Histories in, the best K allowed items out, each with score, rating and spread."""
 
-    def __init__(self, network: FoldInNetwork, scale: RatingScale, top_k: int) -> None:
+    def __init__(self, network: FoldInNetwork, scale: RatingScale, selector: Selector) -> None:
         super().__init__()
         self.network = network
         self.scale = scale
-        self.top_k = top_k
+        self.selector = selector
 
     @staticmethod
     def inputs(items: int) -> tuple[TensorSpec, ...]:
@@ -67,18 +77,18 @@ class RecommendGraph(nn.Module):
             *HISTORY_INPUTS,
             TensorSpec(name="excluded_items", dtype="int64", shape=("excluded",)),
             TensorSpec(name="excluded_offsets", dtype="int64", shape=("users+1",)),
-            TensorSpec(name="filters", dtype="bool", shape=("filters", items)),
-            TensorSpec(name="filter_rows", dtype="int64", shape=("users",)),
+            TensorSpec(name="allowed", dtype="bool", shape=(items,)),
+            TensorSpec(name="k", dtype="int64", shape=()),
         )
 
     @staticmethod
-    def outputs(top_k: int) -> tuple[TensorSpec, ...]:
+    def outputs() -> tuple[TensorSpec, ...]:
         """Names, types and shapes of what `forward` returns."""
         return (
-            TensorSpec(name="items", dtype="int64", shape=("users", top_k)),
-            TensorSpec(name="scores", dtype="float32", shape=("users", top_k)),
-            TensorSpec(name="ratings", dtype="float32", shape=("users", top_k)),
-            TensorSpec(name="spreads", dtype="float32", shape=("users", top_k)),
+            TensorSpec(name="items", dtype="int64", shape=("users", "k")),
+            TensorSpec(name="scores", dtype="float32", shape=("users", "k")),
+            TensorSpec(name="ratings", dtype="float32", shape=("users", "k")),
+            TensorSpec(name="spreads", dtype="float32", shape=("users", "k")),
         )
 
     def forward(
@@ -88,19 +98,21 @@ class RecommendGraph(nn.Module):
         history_offsets: Tensor,
         excluded_items: Tensor,
         excluded_offsets: Tensor,
-        filters: Tensor,
-        filter_rows: Tensor,
+        allowed: Tensor,
+        k: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Rank what user b's filter allows and user b's exclusions leave; scores -inf beyond it.
+        """Rank what is allowed and user b's exclusions leave; scores -inf beyond it.
 
         Only the K winners pass through the rating head.
         """
+        places = cast("int", k.item())  # while it is traced, a symbol; int() would make it fixed
+        torch._check(places >= 1)
+        torch._check(places <= len(allowed))
         users = self.network.users_of(history_items, history_ratings, history_offsets)
         excluded_rows = rows_of(excluded_offsets, excluded_items)
-        nothing = torch.zeros_like(excluded_items, dtype=torch.bool)
-        allowed_BI = filters[filter_rows].index_put((excluded_rows, excluded_items), nothing)
-        scores_BI = self.network.logits(users).masked_fill(~allowed_BI, -torch.inf)
-        scores_BK, items_BK = torch.topk(scores_BI, self.top_k, dim=1)
+        excluded = Exclusions(excluded_rows, excluded_items)
+        preference_BD = self.network.preference(users)
+        scores_BK, items_BK = self.selector(preference_BD, allowed, excluded, places)
         rows_BK = torch.arange(items_BK.shape[0])[:, None].expand_as(items_BK)
         ratings_T, spreads_T = self.network.rate(users, rows_BK.reshape(-1), items_BK.reshape(-1))
         ratings_T = ratings_T.clamp(self.scale.minimum, self.scale.maximum)
@@ -117,6 +129,13 @@ class RateGraph(nn.Module):
         super().__init__()
         self.network = network
         self.scale = scale
+        self.ranks = isinstance(network, FoldInNetwork)
+        if isinstance(network, FoldInNetwork):
+            table = network.preference_table()
+            self.factors_ID: Tensor
+            self.bias_I: Tensor
+            self.register_buffer("factors_ID", table.factors_ID.detach())
+            self.register_buffer("bias_I", table.bias_I.detach())
 
     @staticmethod
     def inputs() -> tuple[TensorSpec, ...]:
@@ -129,7 +148,7 @@ class RateGraph(nn.Module):
 
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Names, types and shapes of what `forward` returns."""
-        scores = ("scores",) if isinstance(self.network, FoldInNetwork) else ()
+        scores = ("scores",) if self.ranks else ()
         names = ("ratings", "spreads", *scores)
         return tuple(TensorSpec(name=name, dtype="float32", shape=("targets",)) for name in names)
 
@@ -147,4 +166,6 @@ class RateGraph(nn.Module):
         rated = (ratings_T.clamp(self.scale.minimum, self.scale.maximum), spreads_T)
         if not isinstance(self.network, FoldInNetwork):
             return rated
-        return *rated, self.network.score(users, target_rows, target_items)
+        preference_BD = self.network.preference(users)
+        product_T = (preference_BD[target_rows] * self.factors_ID[target_items]).sum(dim=1)
+        return *rated, product_T + self.bias_I[target_items]

@@ -33,6 +33,7 @@ from models.networks.latent import LOG_VARIANCE_RANGE, Posterior
 from models.networks.levels import nearest_level
 from models.networks.likelihoods import likelihood_of
 from models.networks.perceptron import perceptron
+from models.networks.selectors import PreferenceTable
 from models.networks.shallow import ShallowPath
 
 USER_RIDGE = 5.0  # ratings of the mean that a user's bias is shrunk by, to begin with
@@ -210,10 +211,22 @@ class HybridVAE(nn.Module):
 
     def logits(self, users: UserVectors) -> Tensor:
         """Preference scores of every item, [B, I]: they rank."""
-        deep_BI = self.deep_logits(users)
-        if self.shallow is None or users.votes_BR is None:
-            return deep_BI
-        return deep_BI + self.shallow.scores(users.votes_BR)
+        return functional.linear(self.preference(users), *self.preference_table())
+
+    def preference(self, users: UserVectors) -> Tensor:
+        """The users' side of ranking, [B, D]: the decoder's, and the shallow path's beside it."""
+        if self.shallow is None:
+            return users.preference_BF
+        if users.votes_BR is None:
+            raise ValueError("Ranking asks for the votes of histories: see with_votes.")
+        return torch.cat([users.preference_BF, self.shallow.sharpened(users.votes_BR)], dim=1)
+
+    def preference_table(self) -> PreferenceTable:
+        """The items' side of ranking."""
+        if self.shallow is None:
+            return PreferenceTable(self.preference_factors, self.preference_bias)
+        factors_ID = torch.cat([self.preference_factors, self.shallow.out_IR], dim=1)
+        return PreferenceTable(factors_ID, self.preference_bias)
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
@@ -232,19 +245,6 @@ class HybridVAE(nn.Module):
     def deep_logits(self, users: UserVectors) -> Tensor:
         """Those of the decoder, [B, I]; their softmax is the multinomial likelihood."""
         return users.preference_BF @ self.preference_factors.T + self.preference_bias
-
-    def score(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> Tensor:
-        """Preference scores of named pairs, [T]: entries of `logits`, by their products alone.
-
-        Columns of the transposed table are read: that is how `logits` is exported, and both graphs
-        share one copy of equal tables.
-        """
-        factors_FT = self.preference_factors.T.index_select(1, items_T)
-        product_T = (users.preference_BF[rows_T] * factors_FT.T).sum(dim=1)
-        deep_T = product_T + self.preference_bias[items_T]
-        if self.shallow is None or users.votes_BR is None:
-            return deep_T
-        return deep_T + self.shallow.score(users.votes_BR, rows_T, items_T)
 
     def some_logits(
         self, users: UserVectors, items_M: Tensor, rows_T: Tensor, items_T: Tensor

@@ -45,11 +45,6 @@ class ShallowPath(nn.Module):
         votes_BR = votes_NR.new_zeros(users, votes_NR.shape[1])
         return votes_BR.index_put((rows_N,), votes_NR, accumulate=True)
 
-    def scores(self, votes_BR: Tensor) -> Tensor:
-        """What the votes add to the preference scores, [B, I]."""
-        return (votes_BR * self.sharpness) @ self.out_IR.T
-
-    def score(self, votes_BR: Tensor, rows_T: Tensor, items_T: Tensor) -> Tensor:
-        """The entries (rows_T, items_T) of `scores`, [T], from the table as `scores` exports it."""
-        out_RT = self.out_IR.T.index_select(1, items_T)
-        return (votes_BR[rows_T] * self.sharpness * out_RT.T).sum(dim=1)
+    def sharpened(self, votes_BR: Tensor) -> Tensor:
+        """The votes in units of the preference scores, [B, R]; `out_IR` is the items' side."""
+        return votes_BR * self.sharpness

@@ -8,20 +8,14 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnxruntime
 
 from models.histories import Histories
 from models.manifest import GraphSpec, RatingScale
-from models.networks.graphs import FoldInNetwork, RateGraph, Rater, RecommendGraph
+from models.networks.graphs import FoldInNetwork, RateGraph, Rater
+from models.networks.selectors import ExactSelector
 from training.ensembles.ensemble_report import Price
-from training.export import (
-    WEIGHTS,
-    rate_inputs,
-    recommend_inputs,
-    share_weights,
-    trace,
-    tracing_histories,
-)
+from training.export import rate_inputs, recommend_inputs, traced_selection, tracing_histories
+from training.onnx_files import WEIGHTS, cpu_session, share_weights, trace
 
 TOP_K = 100
 WARM_UP, REQUESTS = 20, 100
@@ -38,12 +32,9 @@ def price_of(network: Rater, items: int, scale: RatingScale, histories: Historie
     with TemporaryDirectory() as name:
         path = Path(name) / "graph.onnx"
         if isinstance(network, FoldInNetwork):
-            recommend = RecommendGraph(network, scale, top_k).eval()
-            spec = GraphSpec(
-                file=path.name, inputs=recommend.inputs(items), outputs=recommend.outputs(top_k)
-            )
-            proto = trace(recommend, spec, recommend_inputs(tracing_histories(items), items))
-            feed = recommend_inputs(history, items)
+            selector = ExactSelector(network.preference_table())
+            proto, _ = traced_selection(network, items, scale, selector, path)
+            feed = recommend_inputs(history, items, top_k)
         else:
             rate = RateGraph(network, scale).eval()
             spec = GraphSpec(file=path.name, inputs=rate.inputs(), outputs=rate.outputs())
@@ -59,9 +50,7 @@ def price_of(network: Rater, items: int, scale: RatingScale, histories: Historie
 
 
 def _milliseconds(path: Path, feed: dict[str, np.ndarray]) -> float:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = cpu_session(path)
     seconds = []
     for _ in range(WARM_UP + REQUESTS):
         start = time.perf_counter()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.histories import Histories
-from models.networks.graphs import FoldInNetwork, Rater
+from models.networks.graphs import FoldInNetwork, Rater, logits
 from training.evaluation.predictor import GAUSSIAN_80, Interval
 
 # Of users, rows_T and items_T: what a network says of each pair, [T, ...] each.
@@ -98,5 +98,5 @@ class NetworkPredictor(RaterPredictor):
     @torch.inference_mode()
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """Preference scores, float32 [B, I]."""
-        scores: NDArray[np.float32] = self.network.logits(self._users(histories)).numpy()
+        scores: NDArray[np.float32] = logits(self.network, self._users(histories)).numpy()
         return scores

@@ -1,0 +1,173 @@
+"""Selectors: which items score best for each user, given the users' side of ranking.
+
+    scores = preference_BD @ factors_ID.T + bias_I
+
+`ExactSelector` counts every score in float32. `TwoStageSelector` counts them roughly in int8, takes
+more candidates than asked for, and scores those alone in float32: the scores it answers with are
+exact, and so is their order; an item is missed only where its rough score falls below that of every
+candidate (measured: training.export, and figures in ARCHITECTURE.md). On a CPU a single request is
+bound by the bytes it reads, and int8 has a quarter of them.
+
+Shapes: B users, I items, D dimensions of ranking, K items asked for, C candidates, P items padded
+to M whole blocks of X, U 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class PreferenceTable(NamedTuple):
+    """The items' side of ranking, float32."""
+
+    factors_ID: Tensor
+    bias_I: Tensor
+
+
+class Exclusions(NamedTuple):
+    """Items that single users must not get: pairs of a row of the batch and an item, int64 [E]."""
+
+    rows_E: Tensor
+    items_E: Tensor
+
+
+class Selector(Protocol):
+    """Chooses the best allowed items of every user; a torch module."""
+
+    def __call__(
+        self, preference_BD: Tensor, allowed_I: Tensor, excluded: Exclusions, k: int
+    ) -> tuple[Tensor, Tensor]:
+        """Scores, float32 [B, K], descending, -inf where nothing is left; items, int64 [B, K]."""
+
+
+class ExactSelector(nn.Module):
+    """Every score in float32."""
+
+    def __init__(self, table: PreferenceTable) -> None:
+        super().__init__()
+        self.factors_ID: Tensor
+        self.bias_I: Tensor
+        self.register_buffer("factors_ID", table.factors_ID.detach())
+        self.register_buffer("bias_I", table.bias_I.detach())
+
+    def forward(
+        self, preference_BD: Tensor, allowed_I: Tensor, excluded: Exclusions, k: int
+    ) -> tuple[Tensor, Tensor]:
+        """As `Selector`. What is not allowed has a bias of -inf: a mask costs no pass."""
+        bias_I = torch.where(allowed_I, self.bias_I, -torch.inf)
+        scores_BI = functional.linear(preference_BD, self.factors_ID, bias_I)
+        scores_BK, items_BK = torch.topk(_without(scores_BI, excluded), k, dim=1)
+        return scores_BK, items_BK
+
+
+LARGEST_CODE = 63
+"""Of an item's factor. Two products with a byte then fit into 16 bits, so processors without VNNI,
+whose instruction adds two products in 16 bits and saturates, count the same sums."""
+SPARE, PER_PLACE = 100, 2
+LARGEST_BLOCK = 64
+
+
+def candidates_for(k: int) -> int:
+    """How many candidates the first stage takes for K places."""
+    return PER_PLACE * k + SPARE
+
+
+class TwoStageSelector(nn.Module):
+    """Candidates by int8, exact scores of the candidates.
+
+    The first stage looks for an order, not for values, so what all items share is taken off every
+    column; columns are scaled to unit variance, for a user's bytes all have one step; and biases
+    are a column of their own. Each item has a step of its own, and so has each user: an answer does
+    not depend on whom it is computed with. Only in ONNX Runtime: eager torch has no such kernel.
+    """
+
+    def __init__(self, table: PreferenceTable, largest_k: int) -> None:
+        """largest_k: the largest K that will be asked for; raises ValueError with too few items."""
+        super().__init__()
+        items = len(table.bias_I)
+        needed = candidates_for(largest_k)
+        if items < needed:
+            raise ValueError(f"{items} items are too few to choose {needed} candidates from.")
+        self.block = min(LARGEST_BLOCK, items // needed)
+        self.padded = -(-items // self.block) * self.block
+        self.factors_ID: Tensor
+        self.bias_I: Tensor
+        self.column_scale_D: Tensor
+        self.codes_DP: Tensor
+        self.step_P: Tensor
+        self.register_buffer("factors_ID", table.factors_ID.detach())
+        self.register_buffer("bias_I", table.bias_I.detach())
+        columns_ID = torch.cat([self.factors_ID, self.bias_I[:, None]], dim=1).double()
+        columns_ID = columns_ID - columns_ID.mean(dim=0)
+        scale_D = columns_ID.std(dim=0, correction=0).clamp(min=1e-12)
+        codes_PD, step_P = _quantised(columns_ID / scale_D, self.padded)
+        self.register_buffer("column_scale_D", scale_D.float())
+        self.register_buffer("codes_DP", codes_PD.T.contiguous())
+        self.register_buffer("step_P", step_P)
+
+    def forward(
+        self, preference_BD: Tensor, allowed_I: Tensor, excluded: Exclusions, k: int
+    ) -> tuple[Tensor, Tensor]:
+        """As `Selector`."""
+        rough_BP = _without(self._rough_scores(preference_BD, allowed_I), excluded)
+        rough_BC, items_BC = self._candidates(rough_BP, candidates_for(k))
+        closed_BC = rough_BC == -torch.inf  # among them are the items that only fill a block
+        items_BC = items_BC.clamp(max=len(self.bias_I) - 1)
+        factors_BCD = functional.embedding(items_BC, self.factors_ID)
+        scores_BC = torch.bmm(factors_BCD, preference_BD[:, :, None]).squeeze(2)
+        scores_BC = (scores_BC + self.bias_I[items_BC]).masked_fill(closed_BC, -torch.inf)
+        scores_BK, places_BK = torch.topk(scores_BC, k, dim=1)
+        return scores_BK, items_BC.gather(1, places_BK)
+
+    def _rough_scores(self, preference_BD: Tensor, allowed_I: Tensor) -> Tensor:
+        """float32 [B, P], in each user's own unit; -inf for what is not allowed."""
+        one_BU = torch.ones_like(preference_BD[:, :1])
+        scaled_BD = torch.cat([preference_BD, one_BU], dim=1) * self.column_scale_D
+        largest_BU = scaled_BD.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
+        middle = torch.tensor(128, dtype=torch.uint8)
+        codes_BD = torch.onnx.ops.symbolic(
+            "QuantizeLinear",
+            (scaled_BD / largest_BU, torch.tensor(1 / 127), middle),
+            dtype=torch.uint8,
+            shape=scaled_BD.shape,
+        )
+        mask_I = torch.where(allowed_I, 0.0, -torch.inf)
+        mask_P = functional.pad(mask_I, (0, self.padded - len(self.bias_I)), value=-torch.inf)
+        return torch.onnx.ops.symbolic(
+            "com.microsoft::MatMulIntegerToFloat",
+            (codes_BD, self.codes_DP, torch.tensor(1.0), self.step_P, middle, None, mask_P),
+            dtype=torch.float32,
+            shape=(scaled_BD.shape[0], self.padded),
+            version=1,
+        )
+
+    def _candidates(self, rough_BP: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The best `count` of each row, in any order: they lie in the blocks of the best maxima."""
+        users, blocks = rough_BP.shape[0], self.padded // self.block
+        maxima_BM = rough_BP.view(-1, blocks, self.block).amax(dim=2)
+        _, blocks_BC = torch.topk(maxima_BM, count, dim=1, sorted=False)
+        rows_BC = torch.arange(users)[:, None] * blocks + blocks_BC
+        within_BX = functional.embedding(rows_BC, rough_BP.view(-1, self.block)).flatten(1)
+        rough_BC, places_BC = torch.topk(within_BX, count, dim=1, sorted=False)
+        block_BC = blocks_BC.gather(1, places_BC // self.block)
+        return rough_BC, block_BC * self.block + places_BC % self.block
+
+
+def _without(scores_BI: Tensor, excluded: Exclusions) -> Tensor:
+    nothing_E = torch.full_like(excluded.items_E, -torch.inf, dtype=torch.float32)
+    return scores_BI.index_put((excluded.rows_E, excluded.items_E), nothing_E)
+
+
+def _quantised(columns_ID: Tensor, padded: int) -> tuple[Tensor, Tensor]:
+    """int8 [P, D] codes and float32 [P] steps of the items; those that fill a block are 0."""
+    step_I = columns_ID.abs().amax(dim=1) / LARGEST_CODE
+    codes_ID = torch.round(columns_ID / step_I.clamp(min=1e-12)[:, None])
+    codes_PD = torch.zeros(padded, columns_ID.shape[1], dtype=torch.int8)
+    codes_PD[: len(codes_ID)] = codes_ID.to(torch.int8)
+    step_P = torch.zeros(padded)
+    step_P[: len(step_I)] = step_I.float()
+    return codes_PD, step_P

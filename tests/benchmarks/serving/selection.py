@@ -1,0 +1,69 @@
+"""The graph alone: selection on int8 against float32, in time and in what is selected."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+from training.export import recommend_inputs, same_ranking
+from training.onnx_files import cpu_session
+
+USERS, BATCH = 10_000, 50
+REPEATS = 60
+
+
+def compare(bundle: Bundle, users: int = USERS) -> dict[str, Any]:
+    """Milliseconds of batches of 1 and 64 in turns, and shares of users whose answers are equal.
+
+    Users are those of the longest and shortest histories and others between, evenly by length;
+    what they have rated is excluded.
+    """
+    graphs = {"fp32": bundle.recommend_graph, "int8": bundle.recommend_int8_graph}
+    sessions = {name: cpu_session(Path(path)) for name, path in graphs.items() if path}
+    found: dict[str, Any] = {"users": 0}
+    for batch in (1, 64):
+        for k in (10, 100):
+            times = _times(sessions, bundle, batch, k)
+            for name, took in times.items():
+                found[f"{name}_ms_batch_{batch}_k_{k}"] = round(1000 * took, 3)
+    order = np.argsort(bundle.users.histories.lengths, kind="stable").astype(np.int64)
+    chosen = order[np.linspace(0, len(order) - 1, min(users, len(order))).astype(np.int64)]
+    found["users"] = len(chosen)
+    for k in (10, 100):
+        same = [
+            _same(sessions, bundle, chosen[start : start + BATCH], k)
+            for start in range(0, len(chosen), BATCH)
+        ]
+        found[f"same_top_{k}"] = float(np.concatenate(same).mean())
+    return found
+
+
+def _feed(bundle: Bundle, rows: NDArray[np.int64], k: int) -> dict[str, NDArray[Any]]:
+    return recommend_inputs(bundle.users.histories.take(rows), len(bundle.catalog), k)
+
+
+def _times(sessions: dict[str, Any], bundle: Bundle, batch: int, k: int) -> dict[str, float]:
+    """Median seconds of each graph, asked in turns for users drawn anew."""
+    rng = np.random.default_rng(0)
+    seconds: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in range(REPEATS):
+        feed = _feed(bundle, rng.integers(0, len(bundle.users), batch), k)
+        for name, session in sessions.items():
+            began = time.perf_counter()
+            session.run(None, feed)
+            seconds[name].append(time.perf_counter() - began)
+    return {name: median(each[REPEATS // 6 :]) for name, each in seconds.items()}
+
+
+def _same(
+    sessions: dict[str, Any], bundle: Bundle, rows: NDArray[np.int64], k: int
+) -> NDArray[np.bool_]:
+    feed = _feed(bundle, rows, k)
+    answers = [session.run(None, feed) for session in sessions.values()]
+    return same_ranking(answers[0], answers[-1])

@@ -1,0 +1,208 @@
+"""Selection on int8 against selection in float32 and brute force, on tables with a spectrum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.bundle import Bundle
+from models.manifest import GraphSpec, TensorSpec
+from models.networks.selectors import (
+    LARGEST_CODE,
+    ExactSelector,
+    Exclusions,
+    PreferenceTable,
+    Selector,
+    TwoStageSelector,
+    candidates_for,
+)
+from service.engine import Engine, RankJob
+from service.filters import Filters
+from service.schemas import Selection
+from tests.tiny import tiny_bundle
+from training.export import TWO_STAGES_FROM
+from training.onnx_files import cpu_session, share_weights, trace
+
+ITEMS, DIMENSIONS, USERS = 20_011, 60, 64
+INPUTS = (
+    TensorSpec(name="preference", dtype="float32", shape=("users", DIMENSIONS)),
+    TensorSpec(name="allowed", dtype="bool", shape=(ITEMS,)),
+    TensorSpec(name="excluded_rows", dtype="int64", shape=("excluded",)),
+    TensorSpec(name="excluded_items", dtype="int64", shape=("excluded",)),
+    TensorSpec(name="k", dtype="int64", shape=()),
+)
+OUTPUTS = (
+    TensorSpec(name="scores", dtype="float32", shape=("users", "k")),
+    TensorSpec(name="items", dtype="int64", shape=("users", "k")),
+)
+Feed = dict[str, NDArray[np.generic]]
+
+
+class Alone(nn.Module):
+    """A selector as a graph of its own."""
+
+    def __init__(self, selector: Selector) -> None:
+        super().__init__()
+        self.selector = selector
+
+    def forward(
+        self, preference: Tensor, allowed: Tensor, rows: Tensor, items: Tensor, k: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        places = k.item()
+        torch._check(places >= 1)
+        torch._check(places <= len(allowed))
+        return self.selector(preference, allowed, Exclusions(rows, items), places)  # type: ignore[arg-type]
+
+
+def scene() -> tuple[PreferenceTable, NDArray[np.float32]]:
+    """Factors of falling importance and an uneven mean, popularity as bias; users to match."""
+    rng = np.random.default_rng(0)
+    spectrum = 1 / np.sqrt(1 + np.arange(DIMENSIONS))
+    factors = (rng.normal(0, 1, (ITEMS, DIMENSIONS)) + rng.normal(0, 2, DIMENSIONS)) * spectrum
+    bias = np.log(rng.pareto(1.0, ITEMS) + 1e-3) - 7
+    users = rng.normal(0, 1, (USERS, DIMENSIONS)) * np.sqrt(spectrum)
+    tables = torch.from_numpy(factors).float(), torch.from_numpy(bias).float()
+    return PreferenceTable(*tables), users.astype(np.float32)
+
+
+def feed(users: NDArray[np.float32], k: int) -> Feed:
+    return {
+        "preference": users,
+        "allowed": np.ones(ITEMS, np.bool_),
+        "excluded_rows": np.zeros(0, np.int64),
+        "excluded_items": np.zeros(0, np.int64),
+        "k": np.array(k, np.int64),
+    }
+
+
+def brute_force(table: PreferenceTable, asked: Feed, row: int) -> list[int]:
+    """The best items of one user, by float64."""
+    factors, bias = (part.double().numpy() for part in table)
+    scores = factors @ asked["preference"][row].astype(np.float64) + bias
+    closed = np.logical_not(asked["allowed"])
+    gone = asked["excluded_items"][asked["excluded_rows"] == row]
+    scores[closed] = scores[gone] = -np.inf
+    best = np.argsort(-scores)[: int(asked["k"])]
+    return [int(item) for item in best if np.isfinite(scores[item])]
+
+
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, onnxruntime.InferenceSession]:
+    table, users = scene()
+    folder = tmp_path_factory.mktemp("selectors")
+    tracing = feed(users[:3], 7) | {
+        "excluded_rows": np.array([0, 2]), "excluded_items": np.array([5, 9])
+    }  # fmt: skip
+    found = {}
+    for name, selector in (
+        ("exact", ExactSelector(table)),
+        ("int8", TwoStageSelector(table, 100)),
+    ):
+        path = folder / name / "graph.onnx"
+        path.parent.mkdir()
+        spec = GraphSpec(file=path.name, inputs=INPUTS, outputs=OUTPUTS)
+        share_weights([(trace(Alone(selector).eval(), spec, tracing), path)])
+        found[name] = cpu_session(path)
+    return found
+
+
+@pytest.mark.parametrize("name", ["exact", "int8"])
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_the_selection_is_that_of_brute_force(
+    sessions: dict[str, onnxruntime.InferenceSession], name: str, k: int
+) -> None:
+    table, users = scene()
+    rng = np.random.default_rng(1)
+    asked = feed(users, k)
+    asked["allowed"] = rng.random(ITEMS) < 0.9
+    # The best of some users are gone: those that the first stage would choose first.
+    rows = np.repeat(np.arange(0, USERS, 2), k)
+    best = np.concatenate([brute_force(table, asked, row) for row in range(0, USERS, 2)])
+    asked |= {"excluded_rows": rows, "excluded_items": best}
+    scores, items = sessions[name].run(None, asked)
+    for row in range(USERS):
+        expected = brute_force(table, asked, row)
+        assert items[row].tolist() == expected
+        exact = table.factors_ID[expected] @ torch.from_numpy(users[row]) + table.bias_I[expected]
+        np.testing.assert_allclose(scores[row], exact.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["exact", "int8"])
+def test_a_filter_that_leaves_few_leaves_the_rest_open(
+    sessions: dict[str, onnxruntime.InferenceSession], name: str
+) -> None:
+    table, users = scene()
+    asked = feed(users[:2], 10)
+    asked["allowed"] = np.isin(np.arange(ITEMS), [4, 17, ITEMS - 1])
+    asked |= {"excluded_rows": np.array([1]), "excluded_items": np.array([17])}
+    scores, items = sessions[name].run(None, asked)
+    for row, left in enumerate((3, 2)):
+        assert items[row, :left].tolist() == brute_force(table, asked, row)
+        assert np.isneginf(scores[row, left:]).all()
+        assert ((items[row] >= 0) & (items[row] < ITEMS)).all()
+
+
+def test_an_int8_answer_does_not_depend_on_whom_it_is_computed_with(
+    sessions: dict[str, onnxruntime.InferenceSession],
+) -> None:
+    _, users = scene()
+    loud = users.copy()
+    loud[1:] *= 1000  # a step common to the batch would leave the first user nothing
+    _, alone = sessions["int8"].run(None, feed(users[:1], 100))
+    _, together = sessions["int8"].run(None, feed(loud, 100))
+    assert together[0].tolist() == alone[0].tolist()
+
+
+def test_codes_leave_room_for_two_products_in_16_bits() -> None:
+    table, _ = scene()
+    codes = TwoStageSelector(table, 100).codes_DP.to(torch.int32)
+    assert int(codes.abs().max()) == LARGEST_CODE
+    assert 2 * 255 * LARGEST_CODE < 2**15
+
+
+def test_a_table_too_small_for_the_candidates_is_refused() -> None:
+    few = candidates_for(100) - 1
+    with pytest.raises(ValueError, match=f"{few} items are too few"):
+        TwoStageSelector(PreferenceTable(torch.zeros(few, 3), torch.zeros(few)), 100)
+    enough = PreferenceTable(torch.randn(few + 1, 3), torch.zeros(few + 1))
+    assert TwoStageSelector(enough, 100).block == 1
+
+
+def test_tables_that_know_nothing_yield_finite_codes() -> None:
+    selector = TwoStageSelector(PreferenceTable(torch.zeros(900, 3), torch.zeros(900)), 100)
+    assert not selector.codes_DP.any()
+    assert torch.isfinite(selector.column_scale_D).all()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("large") / "b", users=300, items=TWO_STAGES_FROM)
+
+
+def test_the_service_selects_on_int8_where_the_bundle_can(large: Bundle, bundle: Bundle) -> None:
+    assert bundle.recommend_int8_graph is None
+    int8 = large.recommend_int8_graph
+    assert int8 is not None
+    assert large.manifest.parity_int8 is not None
+    assert large.manifest.parity_int8.identical_top_k == 1
+    everything = Filters(large.catalog).of(Selection())
+    histories = [large.users.histories.take([row]) for row in range(len(large.users))]
+    jobs = [RankJob(history, history.items, everything, 100) for history in histories]
+    fast = Engine(large).rank(jobs)
+    manifest = large.manifest.model_copy(update={"recommend_int8": None})
+    exact = Engine(Bundle(large.path, large.digest, manifest)).rank(jobs)
+    for one, other in zip(fast, exact, strict=True):
+        assert one.items.tolist() == other.items.tolist()
+        np.testing.assert_allclose(one.ratings, other.ratings, atol=1e-4)
+    moved = Path(int8).rename(int8.with_suffix(".away"))
+    try:  # it is this graph that answers, so without it there is no engine
+        with pytest.raises(Exception, match="recommend-int8"):
+            Engine(large)
+    finally:
+        moved.rename(int8)
