@@ -27,7 +27,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models.catalog import Catalog
-from models.columns import read_array, write_array
+from models.columns import ColumnFile, read_array, write_array
 from models.histories import Histories
 from models.item_columns import ItemColumns
 from models.manifest import FORMAT_VERSION, Description, FileDigest, Manifest
@@ -66,11 +66,13 @@ class BundleIncompatible(BundleError):
 class UserHistories:
     """The histories of known users.
 
-    ids: ASCII bytes `S<width>` [U], ascending and unique. histories: one row per id.
+    ids: ASCII bytes `S<width>` [U], ascending and unique. histories: one row per id. files: the
+    items and ratings of all histories, of a stored bundle.
     """
 
     ids: NDArray[np.bytes_]
     histories: Histories
+    files: tuple[ColumnFile, ColumnFile] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,7 +86,15 @@ class UserHistories:
     def history_of(self, user_id: str) -> Histories:
         """One user's history; an empty one for a user nobody knows."""
         row = self.row_of(user_id)
-        return Histories.empty(1) if row is None else self.histories.take([row])
+        return Histories.empty(1) if row is None else self.history_at(row)
+
+    def history_at(self, row: int) -> Histories:
+        """One row's history, read from the files of a stored bundle and not from a mapping."""
+        if self.files is None:
+            return self.histories.take([row])
+        start, end = self.histories.offsets[row : row + 2].tolist()
+        items, ratings = (file.read(start, end) for file in self.files)
+        return Histories(items.astype(np.int64), ratings, np.array([0, end - start], np.int64))
 
     def write(self, folder: Path) -> None:
         """Store the columns under `folder`."""
@@ -95,11 +105,12 @@ class UserHistories:
 
     @staticmethod
     def read(folder: Path) -> UserHistories:
-        """Memory-map what `write` stored."""
+        """Open what `write` stored; nothing is read or mapped in before it is asked for."""
         columns = {name: read_array(folder / f"{name}.npy") for name in ("items", "ratings")}
         return UserHistories(
             ids=read_array(folder / "users.npy"),
             histories=Histories(offsets=read_array(folder / "offsets.npy"), **columns),
+            files=(ColumnFile(folder / "items.npy"), ColumnFile(folder / "ratings.npy")),
         )
 
 
@@ -123,7 +134,7 @@ class Bundle:
 
     @cached_property
     def users(self) -> UserHistories:
-        """The histories of known users, memory-mapped."""
+        """The histories of known users."""
         return UserHistories.read(self.path / "histories")
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,40 @@ def read_array(path: Path) -> NDArray[Any]:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError:  # an array without elements has nothing to map
         values = np.load(path, allow_pickle=False)
-    return values
+    return np.asarray(values)  # a plain view: memmap's own indexing costs microseconds
+
+
+class ColumnFile:
+    """One stored array [N], read in pieces.
+
+    What is read passes through the kernel's cache, which all processes share, and never counts as
+    a process's memory; of a mapped column every page that was touched does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises ValueError if it is no array of one dimension."""
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):
+                raise ValueError(f"{path} is written in version {version} of .npy, not in 1.0.")
+            shape, _, self._dtype = np.lib.format.read_array_header_1_0(file)
+            if len(shape) != 1:
+                raise ValueError(f"{path} holds an array of {len(shape)} dimensions, not of one.")
+            self._begins, self._length = file.tell(), int(shape[0])
+            self._descriptor = os.dup(file.fileno())
+        self._path = path
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def read(self, start: int, end: int) -> NDArray[Any]:
+        """The values at start..end - 1. Raises IndexError beyond them, OSError if cut short."""
+        if not 0 <= start <= end <= self._length:
+            raise IndexError(f"{start}:{end} is not within the {self._length} values there are.")
+        wanted = (end - start) * self._dtype.itemsize
+        place = self._begins + start * self._dtype.itemsize
+        content = os.pread(self._descriptor, wanted, place)
+        if len(content) != wanted:
+            raise OSError(f"{self._path} was cut short while it was in use.")
+        return np.frombuffer(content, self._dtype)
 
 
 def write_strings(folder: Path, name: str, values: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from service.engine import Ranking
 from service.schemas import Basis
 
 DECIMALS = 3
+DESCRIBED_ITEMS = 16_384  # of some 200 bytes each; the likeliest to be recommended again
 
 
 class AnswerWriter:
@@ -31,33 +33,38 @@ class AnswerWriter:
         self._multiplier = manifest.calibration.multiplier
         self._coverage = round(manifest.calibration.coverage, DECIMALS)
         self._model = model_members(bundle)
+        self._model_text = to_text(self._model)
+        self._described = lru_cache(DESCRIBED_ITEMS)(self._describe)
 
     def recommendations(
         self, basis: Basis, asked: int, ranking: Ranking, own_ratings: Mapping[int, float]
     ) -> bytes:
         """The body of a top k but for the user's id. `own_ratings`: the user's, by item index."""
-        intervals = self.intervals(ranking.ratings, ranking.spreads)
+        ratings, spreads = ranking.ratings, ranking.spreads
+        lows, highs = self._ends(ratings, spreads)
         rows = zip(
-            ranking.items.tolist(),
-            rounded(ranking.scores),
-            rounded(ranking.ratings),
-            intervals,
+            ranking.items.tolist(), rounded(ranking.scores), rounded(ratings), lows, highs,
             strict=True,
-        )
-        items = [
-            item_members(self._catalog, item)
-            | {"preference_score": score, "predicted_rating": rating, "interval": interval}
-            | ({"rating": round(own_ratings[item], DECIMALS)} if item in own_ratings else {})
-            for item, score, rating, interval in rows
-        ]
-        members = {"basis": basis, "model": self._model, "items": items}
-        if len(items) < asked:
-            members["shortfall"] = shortfall(
-                asked,
-                len(items),
-                "items pass the filters and are neither excluded nor already rated",
+        )  # fmt: skip
+        items = []
+        # Written by hand: this is most of what a recommendation costs outside the graph.
+        for item, score, rating, low, high in rows:
+            own = own_ratings.get(item)
+            items.append(
+                f'{self._described(item)},"preference_score":{score},"predicted_rating":{rating},'
+                f'"interval":{{"low":{low},"high":{high},"coverage":{self._coverage}}}'
+                + (f',"rating":{round(own, DECIMALS)}}}' if own is not None else "}")
             )
-        return to_json(members)
+        head = f'{{"basis":"{basis}","model":{self._model_text},"items":['
+        tail = "]}"
+        if len(items) < asked:
+            what = "items pass the filters and are neither excluded nor already rated"
+            tail = f'],"shortfall":{to_text(shortfall(asked, len(items), what))}}}'
+        return (head + ",".join(items) + tail).encode()
+
+    def _describe(self, item: int) -> str:
+        """JSON of what every answer says of an item, still open at its end."""
+        return to_text(item_members(self._catalog, item))[:-1]
 
     def predictions(
         self,
@@ -85,14 +92,18 @@ class AnswerWriter:
         self, ratings: NDArray[np.float32], spreads: NDArray[np.float32]
     ) -> list[dict[str, float]]:
         """rating -+ multiplier * spread, clipped to the scale, with the coverage it promises."""
-        reach = self._multiplier * spreads.astype(np.float64)
-        ends = (self._scale.minimum, self._scale.maximum)
-        lows = rounded(np.clip(ratings - reach, *ends))
-        highs = rounded(np.clip(ratings + reach, *ends))
         return [
             {"low": low, "high": high, "coverage": self._coverage}
-            for low, high in zip(lows, highs, strict=True)
+            for low, high in zip(*self._ends(ratings, spreads), strict=True)
         ]
+
+    def _ends(
+        self, ratings: NDArray[np.float32], spreads: NDArray[np.float32]
+    ) -> tuple[list[float], list[float]]:
+        reach = self._multiplier * spreads.astype(np.float64)
+        ends = np.stack([ratings - reach, ratings + reach])
+        lows, highs = rounded(ends.clip(self._scale.minimum, self._scale.maximum))
+        return lows, highs
 
 
 def addressed(user_id: str | None, body: bytes) -> bytes:
@@ -126,12 +137,22 @@ def shortfall(asked: int, returned: int, what: str) -> dict[str, Any]:
     return {"requested": asked, "returned": returned, "detail": detail}
 
 
-def rounded(values: NDArray[Any]) -> list[float]:
-    """Numbers as every answer writes them."""
-    numbers: list[float] = (np.round(values.astype(np.float64), DECIMALS) + 0.0).tolist()
+def rounded(values: NDArray[Any]) -> list[Any]:
+    """Numbers as every answer writes them, nested as the array is.
+
+    Raises ValueError for what is not finite: JSON has no way to say it.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("A graph answered with a number that is not finite.")
+    numbers: list[Any] = (values.astype(np.float64).round(DECIMALS) + 0.0).tolist()
     return numbers  # adding 0.0 turns -0.0 into 0.0
 
 
 def to_json(members: Mapping[str, Any]) -> bytes:
     """An answer's body."""
-    return json.dumps(members, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return to_text(members).encode()
+
+
+def to_text(members: Mapping[str, Any]) -> str:
+    """JSON without a space."""
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

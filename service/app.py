@@ -56,7 +56,10 @@ class Answer(Recommendations):
     model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("examples", None))
 
 
-@bentoml.asgi_app(Unprefixed(create_api(serving)), path="/v1")
+api = create_api(serving)
+
+
+@bentoml.asgi_app(Unprefixed(api), path="/v1")
 @bentoml.asgi_app(create_exposition(), path="/")
 @bentoml.service(name="usher", service_class=TunedService, **TUNED)
 class Usher:
@@ -161,5 +164,5 @@ def _find_bundle(settings: Settings) -> Bundle:
 
 
 _service: Any = Usher  # what the decorators have made of the class
-_service.add_asgi_middleware(Gateway, serving=serving)
+_service.add_asgi_middleware(Gateway, serving=serving, api=api)
 name_own_counts_folder()

@@ -8,6 +8,7 @@ and the parameters, so it must be cheap.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -48,6 +49,7 @@ class BundleHistories:
 
     def __init__(self, users: UserHistories) -> None:
         self._users = users
+        self._row = lru_cache(maxsize=4096)(self._find_row)  # a request asks twice, and may again
 
     async def stamp(self, user_id: str) -> Stamp:
         """Version 0; a user nobody knows, or without ratings, has an empty history."""
@@ -58,9 +60,9 @@ class BundleHistories:
         row = self._row(user_id)
         if row is None:
             return Stamp(None, BUNDLE_VERSION), Histories.empty(1)
-        return Stamp(user_id, BUNDLE_VERSION), self._users.histories.take([row])
+        return Stamp(user_id, BUNDLE_VERSION), self._users.history_at(row)
 
-    def _row(self, user_id: str) -> int | None:
+    def _find_row(self, user_id: str) -> int | None:
         if len(user_id) > self._users.ids.itemsize:
             return None  # longer than any known id: comparing would copy the whole column
         row = self._users.row_of(user_id)

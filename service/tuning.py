@@ -13,6 +13,7 @@ all services of a BENTOML_HOME; here each service has its own.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import os
 import shutil
@@ -23,6 +24,7 @@ import bentoml
 import psutil
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from starlette.applications import Starlette
 
 
@@ -44,14 +46,14 @@ TUNED: dict[str, Any] = {
 
 
 class TunedService(bentoml.Service):  # type: ignore[misc]
-    """A BentoML service without BentoML's request timeout."""
+    """A BentoML service without BentoML's request timeout and spans."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        """The worker's application. Leaves the timeout to the gateway."""
+        """The worker's application. Leaves the timeout and traces to the gateway."""
         app = super().to_asgi(is_main)
         assert isinstance(app, Starlette)
-        timeout: Any = TimeoutMiddleware
-        app.user_middleware = [m for m in app.user_middleware if m.cls is not timeout]
+        out: tuple[Any, ...] = (TimeoutMiddleware, OpenTelemetryMiddleware)
+        app.user_middleware = [m for m in app.user_middleware if m.cls not in out]
         return app
 
 
@@ -59,7 +61,15 @@ def settle_garbage_collector() -> None:
     """What is loaded by now stays: never walk it again, and look at new objects less often."""
     gc.collect()
     gc.freeze()
+    give_back_memory()
     gc.set_threshold(50_000, 50, 100)
+
+
+def give_back_memory() -> None:
+    """Let the system have what loading has left unused; only glibc needs to be told."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def name_own_counts_folder() -> None:

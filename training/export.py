@@ -25,7 +25,7 @@ from training.errors import ExportError
 from training.onnx_files import run_graph, share_weights, trace
 
 TOLERANCE = 1e-3  # equality of answers, DESIGN section 6
-TIE = 1e-5  # scores closer than this may change places
+TIE = 1e-5  # scores closer than this, or than this share of them, may change places
 LARGEST_K, USUAL_K = 100, 10
 TWO_STAGES_FROM = 5000
 """Items from which selection on int8 pays (tests/benchmarks/selection.py)."""
@@ -133,7 +133,8 @@ def same_ranking(expected: list[NDArray[Any]], found: list[NDArray[Any]]) -> NDA
     items_BK, scores_BK = expected[0], expected[1]
     other_items_BK, other_scores_BK = found[0], found[1]
     with np.errstate(invalid="ignore"):
-        close_BK = np.abs(scores_BK.astype(np.float64) - other_scores_BK.astype(np.float64)) <= TIE
+        apart_BK = np.abs(scores_BK.astype(np.float64) - other_scores_BK.astype(np.float64))
+        close_BK = apart_BK <= TIE * np.maximum(1, np.abs(scores_BK))
     both_closed_BK = np.isneginf(scores_BK) & np.isneginf(other_scores_BK)
     same: NDArray[np.bool_] = ((items_BK == other_items_BK) | close_BK | both_closed_BK).all(axis=1)
     return same

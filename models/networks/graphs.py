@@ -167,5 +167,7 @@ class RateGraph(nn.Module):
         if not isinstance(self.network, FoldInNetwork):
             return rated
         preference_BD = self.network.preference(users)
-        product_T = (preference_BD[target_rows] * self.factors_ID[target_items]).sum(dim=1)
+        product_T = (
+            preference_BD[target_rows] * functional.embedding(target_items, self.factors_ID)
+        ).sum(dim=1)
         return *rated, product_T + self.bias_I[target_items]

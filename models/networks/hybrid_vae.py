@@ -156,7 +156,7 @@ class HybridVAE(nn.Module):
     def pool(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Tensor:
         """Sum the embeddings of a history per rating level, over sqrt(n + 1): [B, L * F]."""
         levels = len(self.levels_L)
-        embedded_NF = self.item_embedding[items_N]
+        embedded_NF = functional.embedding(items_N, self.item_embedding)
         pooled = embedded_NF.new_zeros(users * levels, embedded_NF.shape[1])
         pooled = pooled.index_put(
             (rows_N * levels + self.level_of(ratings_N),), embedded_NF, accumulate=True
@@ -280,7 +280,7 @@ class HybridVAE(nn.Module):
 
     def locate(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Location in rating units and log-spread of each pair, [T] each, for the likelihood."""
-        factors_TF = self.rating_factors[items_T]
+        factors_TF = functional.embedding(items_T, self.rating_factors)
         product_T = (users.rating_BF[rows_T] * factors_TF).sum(dim=1)
         bias_T = users.bias_B[rows_T] + self.rating_bias[items_T]
         log_spread_T = users.log_spread_B[rows_T] + self.log_spread[items_T]

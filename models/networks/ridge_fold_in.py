@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.networks.flat import add_by_row, rows_of, sum_by_row
 
@@ -87,9 +88,9 @@ class RidgeFoldIn(nn.Module):
         """Fold histories in. offsets: int64 [B + 1]; an empty history is at the prior mean."""
         rows_N, users = rows_of(offsets, items_N), offsets.shape[0] - 1
         count_B = sum_by_row(torch.ones_like(ratings_N), rows_N, users)
-        prior_BF = add_by_row(self.implicit_factors[items_N], rows_N, users)
+        prior_BF = add_by_row(functional.embedding(items_N, self.implicit_factors), rows_N, users)
         prior_BF = prior_BF / torch.sqrt(count_B.clamp(min=1))[:, None]
-        design_NF = self.item_factors[items_N]
+        design_NF = functional.embedding(items_N, self.item_factors)
         left_N = ratings_N - self.mean - self.item_bias[items_N]
         left_N = left_N - (design_NF * prior_BF[rows_N]).sum(1)
         step_BF = self._solve(design_NF, left_N, rows_N, count_B)
@@ -125,6 +126,8 @@ class RidgeFoldIn(nn.Module):
 
     def rate(self, users: RidgeUsers, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted ratings, not clipped, and their spreads, each [T]."""
-        product_T = (users.vector_BF[rows_T] * self.item_factors[items_T]).sum(1)
+        product_T = (
+            users.vector_BF[rows_T] * functional.embedding(items_T, self.item_factors)
+        ).sum(1)
         rating_T = self.mean + self.item_bias[items_T] + product_T
         return rating_T, users.spread_B[rows_T] * self.item_spread[items_T]

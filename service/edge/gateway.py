@@ -44,10 +44,15 @@ class Unprefixed:
 
 
 class Gateway:
-    """Wraps a worker's whole application."""
+    """Wraps a worker's whole application.
 
-    def __init__(self, app: ASGIApp, serving: Serving) -> None:
+    `api` answers below /v1/: it is mounted in `app` as well, for `app` to describe, but what lies
+    between (a context of BentoML's, routing, two more layers against errors) would only cost time.
+    """
+
+    def __init__(self, app: ASGIApp, serving: Serving, api: ASGIApp | None = None) -> None:
         self._app = app
+        self._api = app if api is None else api
         self._serving = serving
         self._ids = RequestIds(Random())
 
@@ -84,8 +89,7 @@ class Gateway:
                     receive = await bounded_body(headers, receive)
                 arrived = True
                 _check_path(scope["path"])
-                app = _DESCRIPTION if scope["path"] == "/" else self._app
-                await app(scope, receive, response.send)
+                await self._application(scope["path"])(scope, receive, response.send)
         except Problem as problem:
             await response.refuse(problem, scope, receive)
         except TimeoutError:
@@ -98,6 +102,12 @@ class Gateway:
             await response.refuse(mistake, scope, receive)
         finally:
             self._record(method, scope, response, time.perf_counter() - started)
+
+    def _application(self, path: str) -> ASGIApp:
+        """Which application answers a path."""
+        if path.startswith("/v1/"):
+            return self._api
+        return _DESCRIPTION if path == "/" else self._app
 
     def _record(self, method: str, scope: Scope, response: _Response, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None)

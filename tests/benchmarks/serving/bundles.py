@@ -77,7 +77,7 @@ def drawn_network(ratings: Ratings) -> HybridVAE:
     network = HybridVAE(ARCHITECTURE, items, torch.from_numpy(ratings.scale.levels), mean).eval()
     spectrum_F = 1 / torch.sqrt(1 + torch.arange(ARCHITECTURE.n_factors))
     network.preference_factors.copy_(torch.randn(items, len(spectrum_F)) * spectrum_F)
-    network.to_preference.weight.mul_(8.0)
+    network.to_preference.weight.mul_(3.0)
     network.rating_factors.mul_(spectrum_F)
     network.start_items(
         torch.randn(items) * 0.4, torch.from_numpy(np.log(counts + 1.0)).float() - 5.0

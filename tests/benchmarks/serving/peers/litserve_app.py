@@ -1,7 +1,6 @@
 """The job in LitServe with its batching: `python -m ...litserve_app PORT`."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: LitServe reads the annotation of a request's type.
 import json
 import sys
 from typing import Any
@@ -46,4 +45,6 @@ class Peer(litserve.LitAPI):  # type: ignore[misc]
 if __name__ == "__main__":
     api = Peer(max_batch_size=MAX_BATCH, batch_timeout=WAIT_S)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
-    server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False)
+    server.run(
+        host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="warning"
+    )
