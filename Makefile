@@ -25,7 +25,7 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
@@ -68,6 +68,12 @@ lint: $(INSTALLED)  ## Check style, types and the direction of imports
 
 bench: $(INSTALLED)  ## Set the service against its peers on this machine; writes results/bench.json
 	@$(PY) -m tests.benchmarks.serving $(ARGS)
+
+soak: $(INSTALLED)  ## Ten minutes of load while everything fails in turn; writes results/soak.json
+	@$(PY) -m tests.benchmarks.soak $(ARGS)
+
+fuzz: $(INSTALLED)  ## 100,000 random requests: none may be a 500, leave a traceback or take long
+	@$(PY) -m tests.benchmarks.fuzz $(ARGS)
 
 activate: $(INSTALLED)  ## Serve MODEL from now on, in running services too: MODEL=usher:<version>
 	@$(PY) -m service.local activate --model "$(MODEL)"

@@ -19,6 +19,7 @@ from pydantic import ConfigDict
 from models.bundle import Bundle, BundleError
 from service.api import create_api
 from service.api.parsing import check_id, check_values
+from service.api.typed import check_recommend
 from service.bundles import find_bundle
 from service.edge.gateway import Gateway, Unprefixed
 from service.edge.keys import KeyRing
@@ -164,5 +165,7 @@ def _find_bundle(settings: Settings) -> Bundle:
 
 
 _service: Any = Usher  # what the decorators have made of the class
-_service.add_asgi_middleware(Gateway, serving=serving, api=api)
+_service.add_asgi_middleware(
+    Gateway, serving=serving, api=api, checks={"/recommend": check_recommend}
+)
 name_own_counts_folder()

@@ -207,6 +207,7 @@ def _open_session(path: str, allowed: Sequence[Provider]) -> ort.InferenceSessio
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.enable_mem_pattern = False  # plans for one size, and keeps the memory of each it saw
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if forbids_cpu(allowed):
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

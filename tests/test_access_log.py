@@ -228,11 +228,11 @@ def test_each_request_has_a_line_that_tells_no_secret(
         ask("unchanged", TEMPLATE, "GET", TOP_TEN, headers={"If-None-Match": etag})
         ask("bound", TEMPLATE, "GET", TOP_TEN + "?k=0&password=hunter2")
         ask("refused", None, "GET", TOP_TEN + f"?key={KEY}", headers={"X-API-Key": KEY + "x"})
-        ask("nothing", "/v1", "GET", "/v1/nothing")
+        ask("nothing", None, "GET", "/v1/nothing")
         ask("line", None, "GET", "/v1/a%22%0A{b")
         ask("body", "/v1/predictions", "POST", "/v1/predictions", content=b"hunter2")
         ask("typed", "/recommend", "POST", "/recommend", json={"user_id": "1"})
-        ask("bento", "/recommend", "POST", "/recommend", content=b"{")  # BentoML's own error
+        ask("bento", "/recommend", "POST", "/recommend", content=b"{")
         ask("metrics", "/metrics", "GET", "/metrics")
         assert service.stop() == 0
     ended = datetime.now(UTC)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +88,35 @@ def test_each_request_gets_a_name_of_its_own(service: Service) -> None:
     for answer in answers:
         if answer.headers.get("content-type") == "application/problem+json":
             assert answer.json()["instance"].endswith(answer.headers["x-request-id"])
+
+
+# ---- bodies for BentoML
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "told"),
+    [
+        (b"", 400, "body"),
+        (b"{", 400, "body"),
+        (b"null", 422, "body"),
+        (b'{"user_id": "1", "year": 1990}', 422, "body year"),
+        (b'{"user_id": 1}', 422, "body user_id"),
+        (b'{"k": 3}', 422, "body user_id"),
+        (b'{"user_id": "1", "k": 101}', 422, "k"),
+        (b'{"user_id": "1", "k": 3}', 200, "items"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data", "text/plain", None])
+def test_what_is_wrong_with_typed_arguments_is_a_problem_whatever_they_are_marked_as(
+    service: Service, content: bytes, status: int, told: str, kind: str | None
+) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    answer = service.client.post("/recommend", content=content, headers=headers)
+    assert answer.status_code == status
+    assert told in answer.text
+    if status != 200:
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert "Traceback" not in service.log.read_text()
 
 
 # ---- HEAD

@@ -7,8 +7,6 @@ gives for the ratings that were acknowledged, computed here in process, without 
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import random
 import signal
@@ -21,15 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from models.bundle import Bundle
 from service.bundles import activate
-from service.metrics import Metrics
-from service.recommender import Recommender
-from service.schemas import GivenRating, Selection
-from service.serving import open_recommender
-from service.settings import Settings
+from tests.oracle import Oracle, difference
 from tests.service_fixtures import (
     PATIENT_CACHE,
     RedisServer,
@@ -43,25 +36,6 @@ STEPS = 120
 CALLERS = 4
 USERS = ("new.1", "new.2", "known")
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
-
-
-class Oracle:
-    """What one bundle answers for ratings in a request: a recommender without cache or store."""
-
-    def __init__(self, bundle: Bundle, executor: ThreadPoolExecutor) -> None:
-        self.bundle = bundle
-        metrics = Metrics(CollectorRegistry())
-        settings = Settings(cache_url=None, ratings_url=None)
-        self._recommender: Recommender = open_recommender(bundle, settings, executor, metrics)
-
-    def items(self, history: dict[str, float]) -> list[dict[str, Any]]:
-        ratings = [GivenRating(item_id=item, rating=value) for item, value in history.items()]
-
-        async def ask() -> bytes:
-            return (await self._recommender.for_ratings(ratings, Selection())).body
-
-        items: list[dict[str, Any]] = json.loads(asyncio.run(ask()))["items"]
-        return items
 
 
 @dataclass
@@ -144,11 +118,7 @@ class World:
         digests = [answer["model"]["digest"] for answer in answers]
         for user, answer in zip(asked, answers, strict=True):
             expected = self.oracles[answer["model"]["digest"]].items(self.histories[user])
-            assert len(answer["items"]) == len(expected)
-            for mine, theirs in zip(answer["items"], expected, strict=True):
-                assert mine["item_id"] == theirs["item_id"], user
-                for number in ("preference_score", "predicted_rating"):
-                    assert mine[number] == pytest.approx(theirs[number], abs=0.0011)
+            assert difference(answer["items"], expected) is None, user
         assert set(digests) <= set(self.activated), "an earlier model came back"
         # No answer may come from before the latest activation that has surely answered.
         surely = max(self.activated.index(digest) for digest in digests)

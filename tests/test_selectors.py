@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -22,7 +23,7 @@ from models.networks.selectors import (
     TwoStageSelector,
     candidates_for,
 )
-from service.engine import Engine, RankJob
+from service.engine import Engine, Ranking, RankJob
 from service.filters import Filters
 from service.schemas import Selection
 from tests.tiny import tiny_bundle
@@ -79,6 +80,11 @@ def feed(users: NDArray[np.float32], k: int) -> Feed:
         "excluded_items": np.zeros(0, np.int64),
         "k": np.array(k, np.int64),
     }
+
+
+def listed(ranking: Ranking) -> list[NDArray[Any]]:
+    """As a graph answers; items closer than float32 tells may change places."""
+    return [ranking.items[None], ranking.scores[None]]
 
 
 def brute_force(table: PreferenceTable, asked: Feed, row: int) -> list[int]:
@@ -198,8 +204,7 @@ def test_the_service_selects_on_int8_where_the_bundle_can(large: Bundle, bundle:
     manifest = large.manifest.model_copy(update={"recommend_int8": None})
     exact = Engine(Bundle(large.path, large.digest, manifest)).rank(jobs)
     for one, other in zip(fast, exact, strict=True):
-        pair = ([ranking.items[None], ranking.scores[None]] for ranking in (one, other))
-        assert same_ranking(*pair).all()  # items closer than float32 tells may change places
+        assert same_ranking(listed(one), listed(other)).all()
         np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
     moved = Path(int8).rename(int8.with_suffix(".away"))
     try:  # it is this graph that answers, so without it there is no engine

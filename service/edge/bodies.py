@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from starlette.types import Message, Receive
@@ -15,7 +15,13 @@ DRAINED_BODY = 16_000_000
 before it reads the answer then gets to read it. Beyond that the connection is closed."""
 
 
-async def bounded_body(headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
+Check = Callable[[bytes], None]
+"""Raises a Problem for a body that must not be handed on."""
+
+
+async def bounded_body(
+    headers: Mapping[bytes, bytes], receive: Receive, check: Check | None = None
+) -> Receive:
     """Read the body and hand it on whole. Raises BodyTooLarge, counting what really arrives."""
     parts: list[bytes] = []
     size = 0
@@ -35,7 +41,10 @@ async def bounded_body(headers: Mapping[bytes, bytes], receive: Receive) -> Rece
             break
     if size > MAX_BODY:
         raise _too_large(closing=False)
-    return _replay({"type": "http.request", "body": b"".join(parts), "more_body": False}, receive)
+    body = b"".join(parts)
+    if check is not None:
+        check(body)
+    return _replay({"type": "http.request", "body": body, "more_body": False}, receive)
 
 
 def _declared_length(headers: Mapping[bytes, bytes]) -> int:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from random import Random
+from typing import NamedTuple
 
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.edge.access_log import Line
-from service.edge.bodies import bounded_body
+from service.edge.bodies import Check, bounded_body
 from service.edge.problems import ProblemResponse
 from service.edge.request_ids import REQUEST_ID, RequestIds
 from service.errors import BodyTooSlow, InternalError, MalformedRequest, Problem, TimedOut
@@ -28,7 +30,19 @@ CACHE_STATE = "usher.cache"
 _DESCRIPTION = RedirectResponse("/v1/openapi.json")
 """What `/` answers: BentoML's own page there loads a script from elsewhere."""
 
+JSON = (b"content-type", b"application/json")
+
 log = logging.getLogger("usher")
+
+
+class _Checked(NamedTuple):
+    """A route, for metrics and the log, of a request that may never get to it."""
+
+    path: str
+
+
+def _unmarked(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    return (header for header in headers if header[0] != JSON[0])
 
 
 class Unprefixed:
@@ -48,11 +62,19 @@ class Gateway:
 
     `api` answers below /v1/: it is mounted in `app` as well, for `app` to describe, but what lies
     between (a context of BentoML's, routing, two more layers against errors) would only cost time.
+    `checks`: what POSTs to a path of `app` must pass, as JSON, whatever they say they are.
     """
 
-    def __init__(self, app: ASGIApp, serving: Serving, api: ASGIApp | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        serving: Serving,
+        api: ASGIApp | None = None,
+        checks: Mapping[str, Check] | None = None,
+    ) -> None:
         self._app = app
         self._api = app if api is None else api
+        self._checks = {} if checks is None else checks
         self._serving = serving
         self._ids = RequestIds(Random())
 
@@ -86,7 +108,11 @@ class Gateway:
             self._serving.key_ring().check(scope["path"], headers)
             async with asyncio.timeout(limit_s):
                 if method in ("POST", "PUT", "PATCH", "DELETE"):
-                    receive = await bounded_body(headers, receive)
+                    check = self._checks.get(scope["path"]) if method == "POST" else None
+                    if check is not None:
+                        scope["route"] = _Checked(scope["path"])
+                        scope["headers"] = [*_unmarked(scope["headers"]), JSON]
+                    receive = await bounded_body(headers, receive, check)
                 arrived = True
                 _check_path(scope["path"])
                 await self._application(scope["path"])(scope, receive, response.send)

@@ -47,10 +47,12 @@ CATALOGUES = (
 SMALL, LARGE = CATALOGUES
 
 
-def bundle_of(catalogue: Catalogue, state: Path, say: Callable[[str], None]) -> Bundle:
-    """Its bundle, made now if `state` does not hold one that this code made."""
+def bundle_of(
+    catalogue: Catalogue, state: Path, say: Callable[[str], None], seed: int = 0
+) -> Bundle:
+    """Its bundle, made now if `state` does not hold one that this code made; weights by `seed`."""
     digest = code_digest(MODULES)[:12]
-    folder = state / f"{catalogue.source.replace(':', '-').replace(',', '-')}-{digest}"
+    folder = state / f"{catalogue.source.replace(':', '-').replace(',', '-')}-{seed}-{digest}"
     try:
         return open_bundle(folder)
     except BundleError:
@@ -62,15 +64,15 @@ def bundle_of(catalogue: Catalogue, state: Path, say: Callable[[str], None]) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of torch
         return publish(
-            drawn_network(ratings), ratings, split, configuration, Figures({"rmse": 1.0}, {}),
+            drawn_network(ratings, seed), ratings, split, configuration, Figures({"rmse": 1.0}, {}),
             Interval(0.8, 1.3), "drawn", folder,
         )  # fmt: skip
 
 
 @torch.no_grad()
-def drawn_network(ratings: Ratings) -> HybridVAE:
+def drawn_network(ratings: Ratings, seed: int) -> HybridVAE:
     """A network whose tables look like fitted ones."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     items = len(ratings.catalog)
     counts = np.bincount(ratings.items, minlength=items)
     mean = float(ratings.values.mean())
