@@ -142,6 +142,7 @@ class Bench:
                 f"{row.system:16} {row.rps:9,.0f}/s  {row.cpu_us_per_request:7,.0f} us CPU  "
                 f"p50 {row.p50_ms:7.2f}  p99 {row.p99_ms:7.2f} ms",
                 highlight=False,
+                soft_wrap=True,
             )
 
 

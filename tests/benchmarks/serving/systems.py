@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -148,13 +149,13 @@ def running(
             env=os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment),
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )  # fmt: skip
-    below: list[psutil.Process] = []
+    server = Server(system, port, process, 0.0)
     try:
         _await_answer(process, port, probe, log)
-        server = Server(system, port, process, time.monotonic() - began)
-        below = server.processes()
+        server.started_s = time.monotonic() - began
         yield server
     finally:
+        below = server.processes()[1:] if process.poll() is None else []
         process.terminate()
         try:
             process.wait(timeout=10)
@@ -167,8 +168,6 @@ def running(
 
 def _await_answer(process: subprocess.Popen[bytes], port: int, probe: bytes, log: Path) -> None:
     """Until any answer comes: for the floor, which knows nobody, that is a 404."""
-    import socket
-
     deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
