@@ -62,7 +62,7 @@ class HistoryAttention(nn.Module):
 
         left_N: what the biases leave of each rating, in rating units.
         """
-        embedded_NF = embedding_IF[items_N]
+        embedded_NF = embedding_IF.index_select(0, items_N)
         key_ND = feature(self.to_key(embedded_NF)) / self.width
         scaled_NV, offset_NV = self.to_value(embedded_NF).chunk(2, dim=1)
         value_NV = left_N[:, None] * scaled_NV + offset_NV

@@ -60,7 +60,7 @@ class ConditionalSpread(nn.Module):
     def users_of(self, items_N: Tensor, ratings_N: Tensor, offsets: Tensor) -> Users:
         """What the network makes of the histories, and their facts; offsets: int64 [B + 1]."""
         rows_N, users = rows_of(offsets, items_N), offsets.shape[0] - 1
-        left_N = ratings_N - self.levels_I[items_N]
+        left_N = ratings_N - self.levels_I.index_select(0, items_N)
         count_B = sum_by_row(torch.ones_like(ratings_N), rows_N, users)
         sum_B, squares_B = (sum_by_row(left_N**power, rows_N, users) for power in (1, 2))
         bias_B = sum_B / (count_B + BIAS_RIDGE)
@@ -89,7 +89,14 @@ class ConditionalSpread(nn.Module):
         """Predicted ratings [T], and what the weights are of: [T, J]."""
         rating_T, spread_T = self.network.rate(users.inner, rows_T, items_T)
         own_TJ = torch.stack([torch.ones_like(spread_T), torch.log(spread_T)], dim=1)
-        terms_TJ = torch.cat([own_TJ, users.facts_BK[rows_T], self.facts_IK[items_T]], dim=1)
+        terms_TJ = torch.cat(
+            [
+                own_TJ,
+                users.facts_BK.index_select(0, rows_T),
+                self.facts_IK.index_select(0, items_T),
+            ],
+            dim=1,
+        )
         return rating_T, terms_TJ
 
 

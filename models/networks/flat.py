@@ -1,4 +1,8 @@
-"""The flat layout of models.histories inside a network: offsets to rows, sums by row."""
+"""The flat layout of models.histories inside a network: offsets to rows, sums by row.
+
+What an exported graph reads by index is read by `index_select` or `embedding`, which become one
+Gather; indexing by a tensor becomes three nodes, and a request is made of many small ones.
+"""
 
 from __future__ import annotations
 

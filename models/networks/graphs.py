@@ -168,6 +168,7 @@ class RateGraph(nn.Module):
             return rated
         preference_BD = self.network.preference(users)
         product_T = (
-            preference_BD[target_rows] * functional.embedding(target_items, self.factors_ID)
+            preference_BD.index_select(0, target_rows)
+            * functional.embedding(target_items, self.factors_ID)
         ).sum(dim=1)
-        return *rated, product_T + self.bias_I[target_items]
+        return *rated, product_T + self.bias_I.index_select(0, target_items)

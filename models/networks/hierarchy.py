@@ -84,7 +84,7 @@ class UpperLevel(nn.Module):
 
         left_N: what the biases leave of each rating, in rating units.
         """
-        member_NA = self.features_IA[items_N]
+        member_NA = self.features_IA.index_select(0, items_N)
         both_NC = torch.cat([member_NA, member_NA * left_N[:, None]], 1)
         sums_BC = both_NC.new_zeros(users, both_NC.shape[1])
         sums_BC = sums_BC.index_put((rows_N,), both_NC, accumulate=True)

@@ -171,13 +171,13 @@ class HybridVAE(nn.Module):
     def direct(self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int) -> Direct:
         """What the heads are told of `users` histories past the latent space."""
         bias_B = self.history_bias(items_N, ratings_N, rows_N, users)
-        left_N = self.residuals(items_N, ratings_N) - bias_B[rows_N]
+        left_N = self.residuals(items_N, ratings_N) - bias_B.index_select(0, rows_N)
         kept_BS = self.attention.keep(self.item_embedding, items_N, left_N, rows_N, users)
         return Direct(bias_B, kept_BS)
 
     def residuals(self, items_N: Tensor, ratings_N: Tensor) -> Tensor:
         """What the mean and the items' biases leave of ratings, [N]."""
-        return ratings_N - self.rating_mean - self.rating_bias[items_N]
+        return ratings_N - self.rating_mean - self.rating_bias.index_select(0, items_N)
 
     def history_bias(
         self, items_N: Tensor, ratings_N: Tensor, rows_N: Tensor, users: int
@@ -281,8 +281,10 @@ class HybridVAE(nn.Module):
     def locate(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Location in rating units and log-spread of each pair, [T] each, for the likelihood."""
         factors_TF = functional.embedding(items_T, self.rating_factors)
-        product_T = (users.rating_BF[rows_T] * factors_TF).sum(dim=1)
-        bias_T = users.bias_B[rows_T] + self.rating_bias[items_T]
-        log_spread_T = users.log_spread_B[rows_T] + self.log_spread[items_T]
+        product_T = (users.rating_BF.index_select(0, rows_T) * factors_TF).sum(dim=1)
+        bias_T = users.bias_B.index_select(0, rows_T) + self.rating_bias.index_select(0, items_T)
+        log_spread_T = users.log_spread_B.index_select(0, rows_T) + self.log_spread.index_select(
+            0, items_T
+        )
         spoken_T = self.attention.read(users.kept_BS, rows_T, factors_TF)
         return self.rating_mean + bias_T + product_T + spoken_T, log_spread_T

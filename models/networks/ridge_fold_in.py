@@ -91,10 +91,10 @@ class RidgeFoldIn(nn.Module):
         prior_BF = add_by_row(functional.embedding(items_N, self.implicit_factors), rows_N, users)
         prior_BF = prior_BF / torch.sqrt(count_B.clamp(min=1))[:, None]
         design_NF = functional.embedding(items_N, self.item_factors)
-        left_N = ratings_N - self.mean - self.item_bias[items_N]
-        left_N = left_N - (design_NF * prior_BF[rows_N]).sum(1)
+        left_N = ratings_N - self.mean - self.item_bias.index_select(0, items_N)
+        left_N = left_N - (design_NF * prior_BF.index_select(0, rows_N)).sum(1)
         step_BF = self._solve(design_NF, left_N, rows_N, count_B)
-        left_N = left_N - self.shrink * (design_NF * step_BF[rows_N]).sum(1)
+        left_N = left_N - self.shrink * (design_NF * step_BF.index_select(0, rows_N)).sum(1)
         squares_B = sum_by_row(left_N.square(), rows_N, users)
         prior_squares = SPREAD_PRIOR * self.surprise.square()
         spread_B = torch.sqrt((squares_B + prior_squares) / (count_B + SPREAD_PRIOR))
@@ -105,7 +105,7 @@ class RidgeFoldIn(nn.Module):
         users = count_B.shape[0]
 
         def times_system(x_BF: Tensor) -> Tensor:
-            product_N = (design_NF * x_BF[rows_N]).sum(1)
+            product_N = (design_NF * x_BF.index_select(0, rows_N)).sum(1)
             return add_by_row(design_NF * product_N[:, None], rows_N, users) + self.noise * x_BF
 
         diagonal_BF = count_B[:, None] * self.curvature + self.noise
@@ -127,7 +127,10 @@ class RidgeFoldIn(nn.Module):
     def rate(self, users: RidgeUsers, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted ratings, not clipped, and their spreads, each [T]."""
         product_T = (
-            users.vector_BF[rows_T] * functional.embedding(items_T, self.item_factors)
+            users.vector_BF.index_select(0, rows_T)
+            * functional.embedding(items_T, self.item_factors)
         ).sum(1)
-        rating_T = self.mean + self.item_bias[items_T] + product_T
-        return rating_T, users.spread_B[rows_T] * self.item_spread[items_T]
+        rating_T = self.mean + self.item_bias.index_select(0, items_T) + product_T
+        return rating_T, users.spread_B.index_select(0, rows_T) * self.item_spread.index_select(
+            0, items_T
+        )

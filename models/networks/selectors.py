@@ -123,7 +123,8 @@ class TwoStageSelector(nn.Module):
         items_BC = items_BC.clamp(max=len(self.bias_I) - 1)
         factors_BCD = functional.embedding(items_BC, self.factors_ID)
         scores_BC = torch.bmm(factors_BCD, preference_BD[:, :, None]).squeeze(2)
-        scores_BC = (scores_BC + self.bias_I[items_BC]).masked_fill(closed_BC, -torch.inf)
+        bias_BC = self.bias_I.index_select(0, items_BC.flatten()).view_as(items_BC)
+        scores_BC = (scores_BC + bias_BC).masked_fill(closed_BC, -torch.inf)
         scores_BK, places_BK = torch.topk(scores_BC, k, dim=1)
         return scores_BK, items_BC.gather(1, places_BK)
 
@@ -157,8 +158,9 @@ class TwoStageSelector(nn.Module):
         rows_BC = torch.arange(users)[:, None] * blocks + blocks_BC
         within_BX = functional.embedding(rows_BC, rough_BP.view(-1, self.block)).flatten(1)
         rough_BC, places_BC = torch.topk(within_BX, count, dim=1, sorted=False)
-        block_BC = blocks_BC.gather(1, places_BC // self.block)
-        return rough_BC, block_BC * self.block + places_BC % self.block
+        nth_BC = torch.div(places_BC, self.block, rounding_mode="trunc")
+        block_BC = blocks_BC.gather(1, nth_BC)
+        return rough_BC, (block_BC - nth_BC) * self.block + places_BC
 
 
 def _without(scores_BI: Tensor, excluded: Exclusions) -> Tensor:

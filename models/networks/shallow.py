@@ -42,7 +42,10 @@ class ShallowPath(nn.Module):
 
     def pool(self, items_N: Tensor, levels_N: Tensor, rows_N: Tensor, users: int) -> Tensor:
         """The votes of each history, [B, R]; 0 for one without a liked item."""
-        votes_NR = functional.embedding(items_N, self.in_IR) * self.liked_L[levels_N][:, None]
+        votes_NR = (
+            functional.embedding(items_N, self.in_IR)
+            * self.liked_L.index_select(0, levels_N)[:, None]
+        )
         votes_BR = votes_NR.new_zeros(users, votes_NR.shape[1])
         return votes_BR.index_put((rows_N,), votes_NR, accumulate=True)
 

@@ -12,15 +12,16 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from service.api import explanations, items, model, predictions, ratings, recommendations
 from service.api.parsing import ParsedRoute
 from service.api.responses import PROBLEMS
 from service.edge.problems import ProblemResponse
 from service.errors import (
-    InternalError,
     MalformedRequest,
     MethodNotAllowed,
     NotFound,
@@ -55,6 +56,15 @@ class Api(FastAPI):
         super().__init__(**options)
         self._serving = serving
 
+    def build_middleware_stack(self) -> ASGIApp:
+        """Exceptions become problem documents, and nothing else stands before the router.
+
+        FastAPI's own layers bound bodies, time requests, catch mistakes and close what dependencies
+        leave open: the gateway does the first three, and `ParsedRoute` knows no dependencies.
+        """
+        handlers = {Problem: _problem, HTTPException: _http_problem}
+        return ExceptionMiddleware(self.router, handlers)
+
     def openapi(self) -> dict[str, Any]:
         """The document of /v1/openapi.json; made once, when it is known whether there are keys."""
         made = self.openapi_schema is not None
@@ -88,9 +98,6 @@ def create_api(serving: Serving) -> FastAPI:
     api.router.route_class = ParsedRoute
     for routes in (recommendations, explanations, predictions, ratings, items, model):
         routes.add_routes(api, serving)
-    api.add_exception_handler(Problem, _problem)
-    api.add_exception_handler(HTTPException, _http_problem)
-    api.add_exception_handler(Exception, _mistake)
     return api
 
 
@@ -117,7 +124,3 @@ def _with_head(headers: Mapping[str, str]) -> dict[str, str]:
     if "GET" in methods and "HEAD" not in methods:
         methods.append("HEAD")
     return {**headers, "Allow": ", ".join(methods)}
-
-
-async def _mistake(request: Request, error: Exception) -> Response:
-    return ProblemResponse(InternalError("The service made a mistake; its log has more."))
