@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 import bentoml
@@ -165,7 +166,7 @@ def _find_bundle(settings: Settings) -> Bundle:
 
 
 _service: Any = Usher  # what the decorators have made of the class
-_service.add_asgi_middleware(
+_service.gateway = partial(
     Gateway, serving=serving, api=api, checks={"/recommend": check_recommend}
 )
 name_own_counts_folder()

@@ -13,6 +13,21 @@ SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.
 JOBS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
+class Outcomes:
+    """A counter with one label, whose series are found by a dictionary: `labels` takes a lock."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._series: dict[str, Counter] = {}
+
+    def labels(self, value: str) -> Counter:
+        """The series of one value of the label."""
+        series = self._series.get(value)
+        if series is None:
+            series = self._series[value] = self._counter.labels(value)
+        return series
+
+
 class GraphMetrics:
     """What one graph's micro-batcher counts."""
 
@@ -39,17 +54,21 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self.cache_reads = Counter(
-            "usher_cache_reads_total",
-            "Reads of the cache: hit, miss, failed, foreign (not the key's), rested.",
-            ["outcome"],
-            registry=registry,
+        self.cache_reads = Outcomes(
+            Counter(
+                "usher_cache_reads_total",
+                "Reads of the cache: hit, miss, failed, foreign (not the key's), rested.",
+                ["outcome"],
+                registry=registry,
+            )
         )
-        self.cache_writes = Counter(
-            "usher_cache_writes_total",
-            "Writes to the cache: stored, failed, rested.",
-            ["outcome"],
-            registry=registry,
+        self.cache_writes = Outcomes(
+            Counter(
+                "usher_cache_writes_total",
+                "Writes to the cache: stored, failed, rested.",
+                ["outcome"],
+                registry=registry,
+            )
         )
         self.ratings_commands = Counter(
             "usher_ratings_commands_total",
@@ -57,11 +76,13 @@ class Metrics:
             ["kind", "outcome"],
             registry=registry,
         )
-        self.answers = Counter(
-            "usher_answers_computed_total",
-            "Histories answered by the model, by basis.",
-            ["basis"],
-            registry=registry,
+        self.answers = Outcomes(
+            Counter(
+                "usher_answers_computed_total",
+                "Histories answered by the model, by basis.",
+                ["basis"],
+                registry=registry,
+            )
         )
         self.batch_jobs = Histogram(
             "usher_batch_jobs",

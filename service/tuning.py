@@ -17,6 +17,7 @@ import ctypes
 import gc
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 
 def wanted_workers() -> int:
@@ -46,7 +48,10 @@ TUNED: dict[str, Any] = {
 
 
 class TunedService(bentoml.Service):  # type: ignore[misc]
-    """A BentoML service without BentoML's request timeout and spans."""
+    """A BentoML service without BentoML's request timeout and spans, and with a gateway."""
+
+    gateway: Callable[[ASGIApp], ASGIApp]
+    """Makes the outermost layer of all; to be set before there is a worker."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """The worker's application. Leaves the timeout and traces to the gateway."""
@@ -54,7 +59,7 @@ class TunedService(bentoml.Service):  # type: ignore[misc]
         assert isinstance(app, Starlette)
         out: tuple[Any, ...] = (TimeoutMiddleware, OpenTelemetryMiddleware)
         app.user_middleware = [m for m in app.user_middleware if m.cls not in out]
-        return app
+        return self.gateway(app)
 
 
 def settle_garbage_collector() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from redis.exceptions import ResponseError
 
 from service.histories import Stamp
 from service.metrics import Metrics
@@ -50,12 +52,13 @@ def cache_at(
 
 
 def reads(metrics: Metrics, outcome: str) -> float:
-    (family,) = metrics.cache_reads.collect()
-    return sum(
-        sample.value
-        for sample in family.samples
-        if sample.name.endswith("_total") and sample.labels["outcome"] == outcome
-    )
+    counted: float = metrics.cache_reads.labels(outcome)._value.get()
+    return counted
+
+
+def writes(metrics: Metrics, outcome: str) -> float:
+    counted: float = metrics.cache_writes.labels(outcome)._value.get()
+    return counted
 
 
 # ---- keys
@@ -268,6 +271,59 @@ def test_a_full_redis_still_serves_what_it_holds(redis_server: RedisServer) -> N
         assert (await cache.get(OTHER, Cook(OTHER))).state is CacheState.MISS
         assert (await cache.get(KEY, Cook())).state is CacheState.HIT
         await cache.close()
+
+    asyncio.run(scene())
+
+
+def test_answers_finished_together_are_written_in_one_exchange(redis_server: RedisServer) -> None:
+    exchanges: list[int] = []
+
+    class Counted(RedisLink):
+        async def ask_many(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
+            if commands[0][0] == "SET":
+                exchanges.append(len(commands))
+            return await super().ask_many(commands)
+
+    async def scene() -> None:
+        metrics = Metrics(CollectorRegistry())
+        link = Counted(redis_server.url, PATIENT_S, 64)
+        circuit = Circuit(3, 60.0, time.monotonic)
+        cache = AnswerCache(link, circuit, metrics, 1000, random.Random(0))
+        keys = [answer_key("d", Stamp(f"user{n}", "1"), "k=10") for n in range(40)]
+        batch = asyncio.Event()
+
+        async def ask(key: Key) -> bytes:
+            async def compute() -> tuple[Key, bytes]:
+                await batch.wait()
+                return key, key.digest * 10
+
+            return (await cache.get(key, compute)).answer
+
+        asked = [asyncio.create_task(ask(key)) for key in keys]
+        await until(lambda: reads(metrics, "miss") == len(keys))
+        batch.set()
+        answers = await asyncio.gather(*asked)
+        assert answers == [key.digest * 10 for key in keys]
+        assert exchanges == [len(keys)]
+        assert writes(metrics, "stored") == len(keys)
+        for key in keys:
+            assert (await link.ask("GET", key.name)).endswith(key.digest * 10)
+        await cache.close()
+
+    asyncio.run(scene())
+
+
+def test_one_refused_command_leaves_the_others_of_its_exchange(redis_server: RedisServer) -> None:
+    async def scene() -> None:
+        link = RedisLink(redis_server.url, PATIENT_S, 1)
+        replies = await link.ask_many([("SET", "a", "1"), ("INCR", "a", "b"), ("GET", "a")])
+        assert replies[0] == b"OK"
+        assert isinstance(replies[1], ResponseError)
+        assert replies[2] == b"1"
+        assert await link.ask("GET", "a") == b"1"  # the one connection is in step still
+        with pytest.raises(ResponseError):
+            await link.ask("INCR", "a", "b")
+        await link.close()
 
     asyncio.run(scene())
 

@@ -114,13 +114,16 @@ class TracedLink(RedisLink):
         self._role = role
         self._tracer = tracer
 
-    async def ask(self, *command: bytes | str | int) -> Any:
-        """As `RedisLink.ask`, within a span."""
-        attributes = {"db.system.name": "redis", "db.operation.name": str(command[0])}
+    async def ask_many(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
+        """As `RedisLink.ask_many`, within a span; all commands of an exchange have one name."""
+        name = str(commands[0][0])
+        attributes: dict[str, str | int] = {"db.system.name": "redis", "db.operation.name": name}
+        if len(commands) > 1:
+            attributes["db.operation.batch.size"] = len(commands)
         with self._tracer.start_as_current_span(
-            f"{self._role} {command[0]!s}", kind=SpanKind.CLIENT, attributes=attributes
+            f"{self._role} {name}", kind=SpanKind.CLIENT, attributes=attributes
         ):
-            return await super().ask(*command)
+            return await super().ask_many(commands)
 
 
 class TracedBatcher(MicroBatcher[Job, Answer]):

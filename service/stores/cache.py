@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import random
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -52,6 +52,7 @@ class Key(NamedTuple):
         return f'W/"{self.digest[:16].hex()}"'
 
 
+Command = tuple[bytes | str | int, ...]
 Compute = Callable[[], Coroutine[Any, Any, tuple[Key, bytes]]]
 
 
@@ -88,6 +89,8 @@ class AnswerCache:
         self._metrics = metrics
         self._ttl_s = ttl_s
         self._jitter = jitter
+        self._unwritten: list[tuple[Command, asyncio.Future[None]]] = []
+        self._writers: set[asyncio.Task[None]] = set()
         self._flights: dict[Key, asyncio.Task[tuple[Key, bytes]]] = {}
 
     async def get(self, key: Key, compute: Compute) -> Found:
@@ -149,24 +152,42 @@ class AnswerCache:
         return answer
 
     async def _write(self, link: RedisLink, key: Key, answer: bytes) -> None:
+        """Keep an answer; those of one batch of the graph go to Redis in one exchange."""
         if not self._circuit.admits():
             self._metrics.cache_writes.labels("rested").inc()
             return
         ttl_s = max(1, round(self._ttl_s * (1 - 0.1 * self._jitter.random())))
+        written = asyncio.get_running_loop().create_future()
+        self._unwritten.append((("SET", key.name, _sealed(key, answer), "EX", ttl_s), written))
+        if len(self._unwritten) == 1:  # the task begins when all who were woken with us have come
+            writer = asyncio.create_task(self._write_all(link))
+            self._writers.add(writer)
+            writer.add_done_callback(self._writers.discard)
+        await written
+
+    async def _write_all(self, link: RedisLink) -> None:
+        batch, self._unwritten = self._unwritten, []
         try:
-            await link.ask("SET", key.name, _sealed(key, answer), "EX", ttl_s)
-        except ResponseError:  # full, say: Redis is there and reads go on
-            self._circuit.succeeded()
-            self._metrics.cache_writes.labels("failed").inc()
+            outcomes = await self._written(link, [command for command, _ in batch])
+        finally:
+            for _, written in batch:
+                if not written.done():
+                    written.set_result(None)
+        for outcome in outcomes:
+            self._metrics.cache_writes.labels(outcome).inc()
+
+    async def _written(self, link: RedisLink, commands: Sequence[Command]) -> list[str]:
+        """How each of the commands ended."""
+        try:
+            replies = await link.ask_many(commands)
         except LINK_ERRORS:
             self._circuit.failed()
-            self._metrics.cache_writes.labels("failed").inc()
+            return ["failed"] * len(commands)
         except asyncio.CancelledError:
             self._circuit.released()
             raise
-        else:
-            self._circuit.succeeded()
-            self._metrics.cache_writes.labels("stored").inc()
+        self._circuit.succeeded()  # full, say, it may be: Redis is there and reads go on
+        return ["failed" if isinstance(r, ResponseError) else "stored" for r in replies]
 
 
 def _sealed(key: Key, answer: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A few connections to one Redis, each lent to one command at a time.
+"""A few connections to one Redis, each lent to one exchange at a time.
 
 redis-py speaks the protocol; this decides who may use a connection. A command that failed, timed
 out or was cancelled leaves its connection in doubt, so that connection is closed and never lent
@@ -9,6 +9,7 @@ connection: beyond the limit the command fails at once.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -39,25 +40,38 @@ class RedisLink:
 
     async def ask(self, *command: bytes | str | int) -> Any:
         """Send one command and return its reply. Raises one of LINK_ERRORS."""
+        (reply,) = await self.ask_many([command])
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
+    async def ask_many(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
+        """Send commands together and return their replies in order, as one exchange.
+
+        An unwelcome reply is a ResponseError in its place. Raises one of LINK_ERRORS if there are
+        not as many replies as commands in time.
+        """
         connection = self._borrow()
         try:
             async with asyncio.timeout(self._timeout_s):
                 if not connection.is_connected:
                     await connection.connect()
-                await connection.send_command(*command, check_health=False)
-                reply = await connection.read_response(
-                    disable_decoding=True, disconnect_on_error=False
-                )
-        except ResponseError:  # a whole reply, if an unwelcome one: the connection is good
-            self._idle.append(connection)
-            raise
+                packed = connection.pack_commands(commands)
+                await connection.send_packed_command(packed, check_health=False)
+                replies = [await self._reply(connection) for _ in commands]
         except BaseException as error:
             await self._drop(connection)
             if isinstance(error, LINK_ERRORS):
                 await self.close()  # a restarted Redis has left the idle ones dead as well
             raise
         self._idle.append(connection)
-        return reply
+        return replies
+
+    async def _reply(self, connection: AbstractConnection) -> Any:
+        try:
+            return await connection.read_response(disable_decoding=True, disconnect_on_error=False)
+        except ResponseError as unwelcome:  # a whole reply: the connection is good
+            return unwelcome
 
     async def close(self) -> None:
         """Close the connections nobody is using."""
