@@ -12,15 +12,11 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
-from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import explanations, items, model, predictions, ratings, recommendations
 from service.api.parsing import ParsedRoute
 from service.api.responses import PROBLEMS
-from service.edge.problems import ProblemResponse
 from service.errors import (
     MalformedRequest,
     MethodNotAllowed,
@@ -57,13 +53,20 @@ class Api(FastAPI):
         self._serving = serving
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Exceptions become problem documents, and nothing else stands before the router.
+        """The router, and what it says no with made a Problem.
 
-        FastAPI's own layers bound bodies, time requests, catch mistakes and close what dependencies
-        leave open: the gateway does the first three, and `ParsedRoute` knows no dependencies.
+        FastAPI's own layers bound bodies, time requests, turn exceptions into responses and close
+        what dependencies leave open: the gateway does the first three, and `ParsedRoute` knows no
+        dependencies.
         """
-        handlers = {Problem: _problem, HTTPException: _http_problem}
-        return ExceptionMiddleware(self.router, handlers)
+
+        async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await self.router(scope, receive, send)
+            except HTTPException as refusal:
+                raise _problem_of(refusal, scope) from None
+
+        return routed
 
     def openapi(self) -> dict[str, Any]:
         """The document of /v1/openapi.json; made once, when it is known whether there are keys."""
@@ -101,21 +104,15 @@ def create_api(serving: Serving) -> FastAPI:
     return api
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    return ProblemResponse(error)
-
-
-async def _http_problem(request: Request, error: Exception) -> Response:
+def _problem_of(refusal: HTTPException, scope: Scope) -> Problem:
     """What the router itself says no with."""
-    assert isinstance(error, HTTPException)
-    path = request.url.path[:200]
-    if error.status_code == 404:
-        return ProblemResponse(NotFound(f"There is nothing at {path}."))
-    if error.status_code == 405:
-        detail = f"{path} does not take {request.method}."
-        return ProblemResponse(MethodNotAllowed(detail, _with_head(error.headers or {})))
-    return ProblemResponse(MalformedRequest(str(error.detail)))
+    path = scope["path"][:200]
+    if refusal.status_code == 404:
+        return NotFound(f"There is nothing at {path}.")
+    if refusal.status_code == 405:
+        detail = f"{path} does not take {scope['method']}."
+        return MethodNotAllowed(detail, _with_head(refusal.headers or {}))
+    return MalformedRequest(str(refusal.detail))
 
 
 def _with_head(headers: Mapping[str, str]) -> dict[str, str]:
