@@ -60,6 +60,9 @@ class Bench:
             "one thread of onnxruntime in each server",
             "seconds": seconds,
             "rounds": rounds,
+            "start_s": {},
+            "memory_at_start_mb": {},
+            "memory_after_load_mb": {},
         }
         self._seeds = itertools.count(1)
 
@@ -101,15 +104,11 @@ class Bench:
         """All that can answer, on every number of connections."""
         with self.serving((USHER, FASTAPI, LITSERVE, BENTOML), bundle) as (servers, redis):
             measuring.check_agreement(servers, bundle)
-            if catalogue == LARGE:
-                self.other["memory_mb"] = _memory(servers)
             for connections in CONNECTIONS:
                 found = measuring.measure_misses(
                     servers, bundle, redis, connections, self.rounds, self.seconds, self._seeds
                 )
                 self._add(measuring.rows_of("miss", catalogue.name, connections, servers, found))
-            if catalogue == LARGE:
-                self.other["memory_after_load_mb"] = _memory(servers)
 
     def hits(self, catalogue: Catalogue, bundle: Bundle) -> None:
         """Those that send what is cached."""
@@ -120,19 +119,26 @@ class Bench:
                 )
                 self._add(measuring.rows_of("hit", catalogue.name, connections, servers, found))
 
-    def more_workers(self, catalogue: Catalogue, bundle: Bundle) -> None:
-        """Usher alone with two workers on two cores, misses."""
-        with self.serving((USHER,), bundle, workers=2) as (servers, redis):
-            found = measuring.measure_misses(
-                servers, bundle, redis, 64, self.rounds, self.seconds, self._seeds
-            )
-            self._add(measuring.rows_of("miss", catalogue.name, 64, servers, found, workers=2))
+    def alone(self, bundle: Bundle, workers: int) -> None:
+        """Usher and nobody else: from start to the first answer, misses, memory after them.
 
-    def starts(self, bundle: Bundle) -> None:
-        """Seconds from `bentoml serve` to the first answer, with nothing else running."""
-        with self.serving((USHER,), bundle) as (servers, _):
-            self.other["start_s"] = round(servers[0].started_s, 2)
-            self.other["memory_at_start_mb"] = _memory(servers)
+        Two workers have both cores, of which this client takes its part; 64 connections to both, and
+        64 to each.
+        """
+        name = f"{workers} worker{'s' if workers > 1 else ''}"
+        with self.serving((USHER,), bundle, workers) as (servers, redis):
+            self.other["start_s"][name] = round(servers[0].started_s, 2)
+            self.other["memory_at_start_mb"][name] = servers[0].memory_mb()
+            for connections in dict.fromkeys((64, 64 * workers)):
+                found = measuring.measure_misses(
+                    servers, bundle, redis, connections, self.rounds, self.seconds, self._seeds
+                )
+                if workers > 1:
+                    rows = measuring.rows_of(
+                        "miss", LARGE.name, connections, servers, found, workers
+                    )
+                    self._add(rows)
+            self.other["memory_after_load_mb"][name] = servers[0].memory_mb()
 
     def _add(self, rows: list[Row]) -> None:
         self.rows += rows
@@ -144,14 +150,6 @@ class Bench:
                 highlight=False,
                 soft_wrap=True,
             )
-
-
-def _memory(servers: Sequence[Server]) -> dict[str, dict[str, int]]:
-    """Of each system's process that holds the model."""
-    return {
-        server.system.name: {"pss": round(server.pss_mb()), "rss": round(server.rss_mb())}
-        for server in servers
-    }
 
 
 def print_bars(bars: Sequence[Bar]) -> None:
@@ -192,8 +190,8 @@ def main() -> None:
         bench.misses(catalogue, bundle)
         large = bundle
     assert large is not None
-    bench.more_workers(LARGE, large)
-    bench.starts(large)
+    for workers in (1, 2):
+        bench.alone(large, workers)
     bench.other["graph"] = selection.compare(large)
     bars = bars_of(bench.rows, bench.other, LARGE.name)
     write(asked.record, bench.rows, bars, bench.other)

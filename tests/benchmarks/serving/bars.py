@@ -38,11 +38,11 @@ def bars_of(rows: Sequence[Row], other: dict[str, Any], catalogue: str) -> list[
     miss, fastapi, litserve, bentoml = (
         by_name["miss", name, 64, 1] for name in ("usher", "fastapi", "litserve", "bentoml-default")
     )
-    two = by_name["miss", "usher", 64, 2]
+    two = by_name["miss", "usher", 128, 2]  # 64 connections to each, as the one has
     graph = other["graph"]
     hit_cpu, miss_cpu = hit.cpu_us_per_request, miss.cpu_us_per_request
     one_request = graph["int8_ms_batch_1_k_10"] / graph["fp32_ms_batch_1_k_10"]
-    memory = other["memory_after_load_mb"]["usher"]["pss"]
+    memory = {name: mb["pss"] for name, mb in other["memory_after_load_mb"].items()}
     told = (
         ("hits per CPU second, of fastapi's", hit_fastapi.cpu_us_per_request / hit_cpu, ">=", 0.9),
         ("hits per CPU second, of the floor's", floor.cpu_us_per_request / hit_cpu, ">=", 0.45),
@@ -54,8 +54,9 @@ def bars_of(rows: Sequence[Row], other: dict[str, Any], catalogue: str) -> list[
         ("graph of one request: time of float32's", one_request, "<=", 0.5),
         ("users with the same top 10 as float32", graph["same_top_10"], ">=", 1),
         ("users with the same top 100 as float32", graph["same_top_100"], ">=", 1),
-        ("MB of a worker (PSS) after load", memory, "<=", 350),
-        ("seconds from start to the first answer", other["start_s"], "<=", 3),
+        ("MB of each of two workers (PSS) after load", memory["2 workers"], "<=", 350),
+        ("MB of a worker alone (PSS) after load", memory["1 worker"], "<=", 350),
+        ("seconds from start to the first answer", other["start_s"]["1 worker"], "<=", 3),
         ("CPU of a miss: two workers, of one's", two.cpu_us_per_request / miss_cpu, "<=", 1.2),
     )
     return [Bar(name, round(value, 4), sense, limit) for name, value, sense, limit in told]

@@ -128,6 +128,10 @@ class Server:
         """The same, each shared page divided by those who share it."""
         return float(self.largest().memory_full_info().pss / 1e6)
 
+    def memory_mb(self) -> dict[str, int]:
+        """Both."""
+        return {"pss": round(self.pss_mb()), "rss": round(self.rss_mb())}
+
 
 @contextmanager
 def running(
