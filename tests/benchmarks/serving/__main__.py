@@ -120,10 +120,10 @@ class Bench:
                 self._add(measuring.rows_of("hit", catalogue.name, connections, servers, found))
 
     def alone(self, bundle: Bundle, workers: int) -> None:
-        """Usher and nobody else: from start to the first answer, misses, memory after them.
+        """Usher and nobody else: the start, misses, memory after them.
 
-        Two workers have both cores, of which this client takes its part; 64 connections to both, and
-        64 to each.
+        Two workers have both cores, of which this client takes its part; they get 64 connections,
+        then 64 each.
         """
         name = f"{workers} worker{'s' if workers > 1 else ''}"
         with self.serving((USHER,), bundle, workers) as (servers, redis):
