@@ -20,6 +20,7 @@ from service.engine import Ranking
 from service.schemas import Basis
 
 DECIMALS = 3
+PLACES = 10.0**DECIMALS
 DESCRIBED_ITEMS = 16_384  # of some 200 bytes each; the likeliest to be recommended again
 
 
@@ -40,12 +41,8 @@ class AnswerWriter:
         self, basis: Basis, asked: int, ranking: Ranking, own_ratings: Mapping[int, float]
     ) -> bytes:
         """The body of a top k but for the user's id. `own_ratings`: the user's, by item index."""
-        ratings, spreads = ranking.ratings, ranking.spreads
-        lows, highs = self._ends(ratings, spreads)
-        rows = zip(
-            ranking.items.tolist(), rounded(ranking.scores), rounded(ratings), lows, highs,
-            strict=True,
-        )  # fmt: skip
+        numbers = (ranking.scores, ranking.ratings, *self._ends(ranking.ratings, ranking.spreads))
+        rows = zip(ranking.items.tolist(), *rounded(np.stack(numbers)), strict=True)
         items = []
         # Written by hand: this is most of what a recommendation costs outside the graph.
         for item, score, rating, low, high in rows:
@@ -94,16 +91,16 @@ class AnswerWriter:
         """rating -+ multiplier * spread, clipped to the scale, with the coverage it promises."""
         return [
             {"low": low, "high": high, "coverage": self._coverage}
-            for low, high in zip(*self._ends(ratings, spreads), strict=True)
+            for low, high in zip(*rounded(np.stack(self._ends(ratings, spreads))), strict=True)
         ]
 
     def _ends(
         self, ratings: NDArray[np.float32], spreads: NDArray[np.float32]
-    ) -> tuple[list[float], list[float]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The lower and the upper ends. A rating is on the scale, so each can leave it one way."""
         reach = self._multiplier * spreads.astype(np.float64)
-        ends = np.stack([ratings - reach, ratings + reach])
-        lows, highs = rounded(ends.clip(self._scale.minimum, self._scale.maximum))
-        return lows, highs
+        lows = np.maximum(ratings - reach, self._scale.minimum)
+        return lows, np.minimum(ratings + reach, self._scale.maximum)
 
 
 def addressed(user_id: str | None, body: bytes) -> bytes:
@@ -144,8 +141,9 @@ def rounded(values: NDArray[Any]) -> list[Any]:
     """
     if not np.isfinite(values).all():
         raise ValueError("A graph answered with a number that is not finite.")
-    numbers: list[Any] = (values.astype(np.float64).round(DECIMALS) + 0.0).tolist()
-    return numbers  # adding 0.0 turns -0.0 into 0.0
+    # As np.round does it, without its detours; adding 0.0 turns -0.0 into 0.0.
+    numbers: list[Any] = (np.rint(values.astype(np.float64) * PLACES) / PLACES + 0.0).tolist()
+    return numbers
 
 
 def to_json(members: Mapping[str, Any]) -> bytes:

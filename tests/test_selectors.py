@@ -167,7 +167,7 @@ def test_an_int8_answer_does_not_depend_on_whom_it_is_computed_with(
 
 def test_codes_leave_room_for_two_products_in_16_bits() -> None:
     table, _ = scene()
-    codes = TwoStageSelector(table, 100).codes_DP.to(torch.int32)
+    codes = TwoStageSelector(table, 100).codes_AP.to(torch.int32)
     assert int(codes.abs().max()) == LARGEST_CODE
     assert 2 * 255 * LARGEST_CODE < 2**15
 
@@ -182,8 +182,8 @@ def test_a_table_too_small_for_the_candidates_is_refused() -> None:
 
 def test_tables_that_know_nothing_yield_finite_codes() -> None:
     selector = TwoStageSelector(PreferenceTable(torch.zeros(900, 3), torch.zeros(900)), 100)
-    assert not selector.codes_DP.any()
-    assert torch.isfinite(selector.turned_DD).all()
+    assert not selector.codes_AP.any()
+    assert torch.isfinite(selector.turned_AA).all()
 
 
 @pytest.fixture(scope="module")

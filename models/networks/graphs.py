@@ -14,7 +14,13 @@ from torch.nn import functional
 
 from models.manifest import RatingScale, TensorSpec
 from models.networks.flat import rows_of
-from models.networks.selectors import Exclusions, PreferenceTable, Selector
+from models.networks.selectors import (
+    Exclusions,
+    PreferenceTable,
+    Selector,
+    with_bias,
+    with_one,
+)
 
 HISTORY_INPUTS = (
     TensorSpec(name="history_items", dtype="int64", shape=("ratings",)),
@@ -131,11 +137,8 @@ class RateGraph(nn.Module):
         self.scale = scale
         self.ranks = isinstance(network, FoldInNetwork)
         if isinstance(network, FoldInNetwork):
-            table = network.preference_table()
-            self.factors_ID: Tensor
-            self.bias_I: Tensor
-            self.register_buffer("factors_ID", table.factors_ID.detach())
-            self.register_buffer("bias_I", table.bias_I.detach())
+            self.items_IA: Tensor
+            self.register_buffer("items_IA", with_bias(network.preference_table()))
 
     @staticmethod
     def inputs() -> tuple[TensorSpec, ...]:
@@ -166,9 +169,5 @@ class RateGraph(nn.Module):
         rated = (ratings_T.clamp(self.scale.minimum, self.scale.maximum), spreads_T)
         if not isinstance(self.network, FoldInNetwork):
             return rated
-        preference_BD = self.network.preference(users)
-        product_T = (
-            preference_BD.index_select(0, target_rows)
-            * functional.embedding(target_items, self.factors_ID)
-        ).sum(dim=1)
-        return *rated, product_T + self.bias_I.index_select(0, target_items)
+        users_TA = with_one(self.network.preference(users)).index_select(0, target_rows)
+        return *rated, (users_TA * functional.embedding(target_items, self.items_IA)).sum(dim=1)

@@ -1,6 +1,6 @@
 """Selectors: which items score best for each user, given the users' side of ranking.
 
-    scores = preference_BD @ factors_ID.T + bias_I
+    scores = (preference_BD, 1) @ (factors_ID, bias_I).T
 
 `ExactSelector` counts every score in float32. `TwoStageSelector` counts them roughly in int8, takes
 more candidates than asked for, and scores those alone in float32: the scores it answers with are
@@ -8,8 +8,9 @@ exact, and so is their order; an item is missed only where its rough score falls
 candidate (measured: training.export, and figures in ARCHITECTURE.md). On a CPU a single request is
 bound by the bytes it reads, and int8 has a quarter of them.
 
-Shapes: B users, I items, D dimensions of ranking, K items asked for, C candidates, P items padded
-to M whole blocks of X, U 1.
+Biases are a column of the items' table and a 1 of every user's: what is gathered is gathered once.
+Shapes: B users, I items, D dimensions of ranking, A = D + 1, K items asked for, C candidates, P
+items padded to M whole blocks of X, U 1.
 """
 
 from __future__ import annotations
@@ -26,6 +27,16 @@ class PreferenceTable(NamedTuple):
 
     factors_ID: Tensor
     bias_I: Tensor
+
+
+def with_bias(table: PreferenceTable) -> Tensor:
+    """The items' side as one table, [I, A]."""
+    return torch.cat([table.factors_ID, table.bias_I[:, None]], dim=1).detach()
+
+
+def with_one(preference_BD: Tensor) -> Tensor:
+    """The users' side for it, [B, A]."""
+    return functional.pad(preference_BD, (0, 1), value=1.0)
 
 
 class Exclusions(NamedTuple):
@@ -49,17 +60,15 @@ class ExactSelector(nn.Module):
 
     def __init__(self, table: PreferenceTable) -> None:
         super().__init__()
-        self.factors_ID: Tensor
-        self.bias_I: Tensor
-        self.register_buffer("factors_ID", table.factors_ID.detach())
-        self.register_buffer("bias_I", table.bias_I.detach())
+        self.items_IA: Tensor
+        self.register_buffer("items_IA", with_bias(table))
 
     def forward(
         self, preference_BD: Tensor, allowed_I: Tensor, excluded: Exclusions, k: int
     ) -> tuple[Tensor, Tensor]:
-        """As `Selector`. What is not allowed has a bias of -inf: a mask costs no pass."""
-        bias_I = torch.where(allowed_I, self.bias_I, -torch.inf)
-        scores_BI = functional.linear(preference_BD, self.factors_ID, bias_I)
+        """As `Selector`. What is not allowed has -inf added: a mask costs no pass."""
+        mask_I = torch.where(allowed_I, 0.0, -torch.inf)
+        scores_BI = functional.linear(with_one(preference_BD), self.items_IA, mask_I)
         scores_BK, items_BK = torch.topk(_without(scores_BI, excluded), k, dim=1)
         return scores_BK, items_BK
 
@@ -98,55 +107,52 @@ class TwoStageSelector(nn.Module):
             raise ValueError(f"{items} items are too few to choose {needed} candidates from.")
         self.block = min(LARGEST_BLOCK, items // needed)
         self.padded = -(-items // self.block) * self.block
-        self.factors_ID: Tensor
-        self.bias_I: Tensor
-        self.turned_DD: Tensor
-        self.codes_DP: Tensor
+        self.items_IA: Tensor
+        self.turned_AA: Tensor
+        self.codes_AP: Tensor
         self.step_P: Tensor
-        self.register_buffer("factors_ID", table.factors_ID.detach())
-        self.register_buffer("bias_I", table.bias_I.detach())
-        columns_ID = torch.cat([self.factors_ID, self.bias_I[:, None]], dim=1).double()
-        columns_ID = columns_ID - columns_ID.mean(dim=0)
-        whitened_DD, coloured_DD = _whitening(columns_ID)
-        codes_PD, step_P = _quantised(columns_ID @ whitened_DD, self.padded)
-        self.register_buffer("turned_DD", coloured_DD.float())
-        self.register_buffer("codes_DP", codes_PD.T.contiguous())
+        self.register_buffer("items_IA", with_bias(table))
+        columns_IA = self.items_IA.double()
+        columns_IA = columns_IA - columns_IA.mean(dim=0)
+        whitened_AA, coloured_AA = _whitening(columns_IA)
+        codes_PA, step_P = _quantised(columns_IA @ whitened_AA, self.padded)
+        self.register_buffer("turned_AA", coloured_AA.float())
+        self.register_buffer("codes_AP", codes_PA.T.contiguous())
         self.register_buffer("step_P", step_P)
 
     def forward(
         self, preference_BD: Tensor, allowed_I: Tensor, excluded: Exclusions, k: int
     ) -> tuple[Tensor, Tensor]:
         """As `Selector`."""
-        rough_BP = _without(self._rough_scores(preference_BD, allowed_I), excluded)
+        users_BA = with_one(preference_BD)
+        rough_BP = _without(self._rough_scores(users_BA, allowed_I), excluded)
         rough_BC, items_BC = self._candidates(rough_BP, candidates_for(k))
         closed_BC = rough_BC == -torch.inf  # among them are the items that only fill a block
-        items_BC = items_BC.clamp(max=len(self.bias_I) - 1)
-        factors_BCD = functional.embedding(items_BC, self.factors_ID)
-        scores_BC = torch.bmm(factors_BCD, preference_BD[:, :, None]).squeeze(2)
-        bias_BC = self.bias_I.index_select(0, items_BC.flatten()).view_as(items_BC)
-        scores_BC = (scores_BC + bias_BC).masked_fill(closed_BC, -torch.inf)
+        items_BC = items_BC.clamp(max=len(self.items_IA) - 1)
+        items_BCA = functional.embedding(items_BC, self.items_IA)
+        scores_BC = torch.bmm(items_BCA, users_BA[:, :, None]).squeeze(2)
+        scores_BC = scores_BC.masked_fill(closed_BC, -torch.inf)
         scores_BK, places_BK = torch.topk(scores_BC, k, dim=1)
         return scores_BK, items_BC.gather(1, places_BK)
 
-    def _rough_scores(self, preference_BD: Tensor, allowed_I: Tensor) -> Tensor:
+    def _rough_scores(self, users_BA: Tensor, allowed_I: Tensor) -> Tensor:
         """float32 [B, P], in each user's own unit; -inf for what is not allowed."""
-        one_BU = torch.ones_like(preference_BD[:, :1])
-        turned_BD = torch.cat([preference_BD, one_BU], dim=1) @ self.turned_DD
-        largest_BU = turned_BD.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
+        turned_BA = users_BA @ self.turned_AA
+        largest_BU = turned_BA.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
         middle = torch.tensor(128, dtype=torch.uint8)
-        codes_BD = torch.onnx.ops.symbolic(
+        codes_BA = torch.onnx.ops.symbolic(
             "QuantizeLinear",
-            (turned_BD / largest_BU, torch.tensor(1 / 127), middle),
+            (turned_BA / largest_BU, torch.tensor(1 / 127), middle),
             dtype=torch.uint8,
-            shape=turned_BD.shape,
+            shape=turned_BA.shape,
         )
-        mask_I = torch.where(allowed_I, 0.0, -torch.inf)
-        mask_P = functional.pad(mask_I, (0, self.padded - len(self.bias_I)), value=-torch.inf)
+        allowed_P = functional.pad(allowed_I, (0, self.padded - len(self.items_IA)), value=False)
+        mask_P = torch.where(allowed_P, 0.0, -torch.inf)
         return torch.onnx.ops.symbolic(
             "com.microsoft::MatMulIntegerToFloat",
-            (codes_BD, self.codes_DP, torch.tensor(1.0), self.step_P, middle, None, mask_P),
+            (codes_BA, self.codes_AP, torch.tensor(1.0), self.step_P, middle, None, mask_P),
             dtype=torch.float32,
-            shape=(turned_BD.shape[0], self.padded),
+            shape=(turned_BA.shape[0], self.padded),
             version=1,
         )
 
@@ -173,27 +179,27 @@ def _without(scores_BI: Tensor, excluded: Exclusions) -> Tensor:
     return scores_BI.view(-1).scatter(0, places_E, nothing_E).view_as(scores_BI)
 
 
-def _whitening(columns_ID: Tensor) -> tuple[Tensor, Tensor]:
-    """W and the transposed inverse of W, [D, D]: columns_ID @ W are white, turned at random.
+def _whitening(columns_IA: Tensor) -> tuple[Tensor, Tensor]:
+    """W and the transposed inverse of W, [A, A]: columns_IA @ W are white, turned at random.
 
     W is the inverse root of the covariance times an orthogonal matrix. Directions in which items
     hardly differ are held to a billionth of the widest, so both stay finite.
     """
-    variance_D, directions_DD = torch.linalg.eigh(columns_ID.T @ columns_ID / len(columns_ID))
-    variance_D = variance_D.clamp(min=max(float(variance_D[-1]) * 1e-9, 1e-24))
+    variance_A, directions_AA = torch.linalg.eigh(columns_IA.T @ columns_IA / len(columns_IA))
+    variance_A = variance_A.clamp(min=max(float(variance_A[-1]) * 1e-9, 1e-24))
     random = torch.Generator().manual_seed(0)
-    drawn_DD = torch.randn(directions_DD.shape, generator=random, dtype=columns_ID.dtype)
-    turn_DD = torch.linalg.qr(drawn_DD).Q
-    root_D = variance_D.sqrt()
-    return (directions_DD / root_D) @ turn_DD, (directions_DD * root_D) @ turn_DD
+    drawn_AA = torch.randn(directions_AA.shape, generator=random, dtype=columns_IA.dtype)
+    turn_AA = torch.linalg.qr(drawn_AA).Q
+    root_A = variance_A.sqrt()
+    return (directions_AA / root_A) @ turn_AA, (directions_AA * root_A) @ turn_AA
 
 
-def _quantised(columns_ID: Tensor, padded: int) -> tuple[Tensor, Tensor]:
-    """int8 [P, D] codes and float32 [P] steps of the items; those that fill a block are 0."""
-    step_I = columns_ID.abs().amax(dim=1) / LARGEST_CODE
-    codes_ID = torch.round(columns_ID / step_I.clamp(min=1e-12)[:, None])
-    codes_PD = torch.zeros(padded, columns_ID.shape[1], dtype=torch.int8)
-    codes_PD[: len(codes_ID)] = codes_ID.to(torch.int8)
+def _quantised(columns_IA: Tensor, padded: int) -> tuple[Tensor, Tensor]:
+    """int8 [P, A] codes and float32 [P] steps of the items; those that fill a block are 0."""
+    step_I = columns_IA.abs().amax(dim=1) / LARGEST_CODE
+    codes_IA = torch.round(columns_IA / step_I.clamp(min=1e-12)[:, None])
+    codes_PA = torch.zeros(padded, columns_IA.shape[1], dtype=torch.int8)
+    codes_PA[: len(codes_IA)] = codes_IA.to(torch.int8)
     step_P = torch.zeros(padded)
     step_P[: len(step_I)] = step_I.float()
-    return codes_PD, step_P
+    return codes_PA, step_P

@@ -57,7 +57,7 @@ class Bench:
         self.other: dict[str, Any] = {
             "code": revision(ROOT),
             "pinning": f"servers on core {SERVED}, client and Redis on core {ASKING}; "
-            "one thread of onnxruntime in each server",
+            "one thread of onnxruntime in each server; while one is asked the others are paused",
             "seconds": seconds,
             "rounds": rounds,
             "start_s": {},

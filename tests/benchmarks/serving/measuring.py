@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
@@ -72,7 +73,7 @@ def measure_misses(
         for server in servers:
             redis.command("FLUSHALL")
             asked = map(server.system.ask, questions(bundle, next(seeds)))
-            done = _round(server, asked, connections, seconds)
+            done = _round(server, servers, asked, connections, seconds)
             stored = int(redis.command("DBSIZE").strip(b":\r\n"))
             # What was asked on the last moment may be stored a moment later.
             answers = len(done.timed.latencies_ms)
@@ -101,16 +102,28 @@ def measure_hits(
     for _ in range(rounds):
         for server in servers:
             requests = itertools.cycle([server.system.ask(question) for question in asked])
-            found[server.system.name].append(_round(server, requests, connections, seconds))
+            done = _round(server, servers, requests, connections, seconds)
+            found[server.system.name].append(done)
     if redis.command("DBSIZE") != stored:
         raise Wrong("Something was asked that the cache did not hold.")
     return found
 
 
-def _round(server: Server, requests: Iterator[bytes], connections: int, seconds: float) -> Round:
-    before = server.cpu_seconds()
-    timed = uvloop.run(keep_busy(server.port, requests, connections, seconds))
-    spent = server.cpu_seconds() - before
+def _round(
+    server: Server,
+    servers: Sequence[Server],
+    requests: Iterator[bytes],
+    connections: int,
+    seconds: float,
+) -> Round:
+    """One round of one system, the others paused."""
+    with ExitStack() as stack:
+        for other in servers:
+            if other is not server:
+                stack.enter_context(other.paused())
+        before = server.cpu_seconds()
+        timed = uvloop.run(keep_busy(server.port, requests, connections, seconds))
+        spent = server.cpu_seconds() - before
     return Round(timed, 1e6 * spent / len(timed.latencies_ms))
 
 
