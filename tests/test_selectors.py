@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from models.bundle import Bundle
 from models.manifest import GraphSpec, TensorSpec
+from models.networks.architecture import Architecture, Shallow
 from models.networks.selectors import (
     LARGEST_CODE,
     ExactSelector,
@@ -26,23 +28,33 @@ from models.networks.selectors import (
 from service.engine import Engine, Ranking, RankJob
 from service.filters import Filters
 from service.schemas import Selection
+from tests.benchmarks.serving import selection
 from tests.tiny import tiny_bundle
+from training.config import load_configuration
+from training.evaluation.predictor import GAUSSIAN_80
 from training.export import TWO_STAGES_FROM, same_ranking
+from training.fitting.trainer import choose
 from training.onnx_files import cpu_session, share_weights, trace
+from training.publish import Figures, publish
+from training.sources import SourceSettings, load_ratings
+from training.split import split_ratings
 
 ITEMS, DIMENSIONS, USERS = 20_011, 60, 64
-INPUTS = (
-    TensorSpec(name="preference", dtype="float32", shape=("users", DIMENSIONS)),
-    TensorSpec(name="allowed", dtype="bool", shape=(ITEMS,)),
-    TensorSpec(name="excluded_rows", dtype="int64", shape=("excluded",)),
-    TensorSpec(name="excluded_items", dtype="int64", shape=("excluded",)),
-    TensorSpec(name="k", dtype="int64", shape=()),
-)
 OUTPUTS = (
     TensorSpec(name="scores", dtype="float32", shape=("users", "k")),
     TensorSpec(name="items", dtype="int64", shape=("users", "k")),
 )
 Feed = dict[str, NDArray[np.generic]]
+
+
+def inputs(items: int, dimensions: int) -> tuple[TensorSpec, ...]:
+    return (
+        TensorSpec(name="preference", dtype="float32", shape=("users", dimensions)),
+        TensorSpec(name="allowed", dtype="bool", shape=(items,)),
+        TensorSpec(name="excluded_rows", dtype="int64", shape=("excluded",)),
+        TensorSpec(name="excluded_items", dtype="int64", shape=("excluded",)),
+        TensorSpec(name="k", dtype="int64", shape=()),
+    )
 
 
 class Alone(nn.Module):
@@ -61,21 +73,23 @@ class Alone(nn.Module):
         return self.selector(preference, allowed, Exclusions(rows, items), places)  # type: ignore[arg-type]
 
 
-def scene() -> tuple[PreferenceTable, NDArray[np.float32]]:
+def scene(
+    items: int = ITEMS, dimensions: int = DIMENSIONS, users: int = USERS
+) -> tuple[PreferenceTable, NDArray[np.float32]]:
     """Factors of falling importance and an uneven mean, popularity as bias; users to match."""
     rng = np.random.default_rng(0)
-    spectrum = 1 / np.sqrt(1 + np.arange(DIMENSIONS))
-    factors = (rng.normal(0, 1, (ITEMS, DIMENSIONS)) + rng.normal(0, 2, DIMENSIONS)) * spectrum
-    bias = np.log(rng.pareto(1.0, ITEMS) + 1e-3) - 7
-    users = rng.normal(0, 1, (USERS, DIMENSIONS)) * np.sqrt(spectrum)
+    spectrum = 1 / np.sqrt(1 + np.arange(dimensions))
+    factors = (rng.normal(0, 1, (items, dimensions)) + rng.normal(0, 2, dimensions)) * spectrum
+    bias = np.log(rng.pareto(1.0, items) + 1e-3) - 7
+    vectors = rng.normal(0, 1, (users, dimensions)) * np.sqrt(spectrum)
     tables = torch.from_numpy(factors).float(), torch.from_numpy(bias).float()
-    return PreferenceTable(*tables), users.astype(np.float32)
+    return PreferenceTable(*tables), vectors.astype(np.float32)
 
 
-def feed(users: NDArray[np.float32], k: int) -> Feed:
+def feed(users: NDArray[np.float32], k: int, items: int = ITEMS) -> Feed:
     return {
         "preference": users,
-        "allowed": np.ones(ITEMS, np.bool_),
+        "allowed": np.ones(items, np.bool_),
         "excluded_rows": np.zeros(0, np.int64),
         "excluded_items": np.zeros(0, np.int64),
         "k": np.array(k, np.int64),
@@ -112,7 +126,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, onnxruntime.
     ):
         path = folder / name / "graph.onnx"
         path.parent.mkdir()
-        spec = GraphSpec(file=path.name, inputs=INPUTS, outputs=OUTPUTS)
+        spec = GraphSpec(file=path.name, inputs=inputs(ITEMS, DIMENSIONS), outputs=OUTPUTS)
         share_weights([(trace(Alone(selector).eval(), spec, tracing), path)])
         found[name] = cpu_session(path)
     return found
@@ -140,6 +154,45 @@ def test_the_selection_is_that_of_brute_force(
 
 
 @pytest.mark.parametrize("name", ["exact", "int8"])
+def test_the_selection_of_a_large_catalogue_is_that_of_float32(tmp_path: Path) -> None:
+    table, users = scene(items=87_585, dimensions=150, users=256)
+    path = tmp_path / "graph.onnx"
+    spec = GraphSpec(file=path.name, inputs=inputs(87_585, 150), outputs=OUTPUTS)
+    graph = Alone(TwoStageSelector(table, 100)).eval()
+    share_weights([(trace(graph, spec, feed(users[:3], 7, 87_585)), path)])
+    session = cpu_session(path)
+    exact = users.astype(np.float64) @ table.factors_ID.double().numpy().T + table.bias_I.numpy()
+    for k in (10, 100):
+        _, items = session.run(None, feed(users, k, 87_585))
+        expected = np.argsort(-exact, axis=1)[:, :k]
+        assert (items == expected).mean() > 0.999  # but for ties in float32
+        assert all(set(one) == set(other) for one, other in zip(items, expected, strict=True))
+
+
+def test_the_selection_of_a_fitted_model_is_that_of_float32(tmp_path: Path) -> None:
+    ratings = load_ratings("synthetic:users=300,items=5200,ratings=30000,seed=3", SourceSettings())
+    split = split_ratings(ratings, "random", 42)
+    architecture = Architecture(
+        n_factors=32, hidden_dims=(64,), latent_dim=16, shallow=Shallow(rank=60, lambda_=50.0)
+    )
+    base = load_configuration("proven")
+    training = base.training.model_copy(update={"batch_users": 32, "max_epochs": 6})
+    configuration = base.model_copy(update={"network": architecture, "training": training})
+    fitted = choose(
+        ratings, split.fit, split.validation, configuration, tmp_path / "run",
+        lambda text: None, progress=False,
+    )  # fmt: skip
+    figures, target = Figures({"rmse": 1.0}, {}), tmp_path / "bundle"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporter warns of torch
+        bundle = publish(
+            fitted.network, ratings, split, configuration, figures, GAUSSIAN_80, "fitted", target
+        )
+    found = selection.compare(bundle, users=300)
+    assert found["users"] == 300
+    assert found["same_top_10"] == found["same_top_100"] == 1
+
+
 def test_a_filter_that_leaves_few_leaves_the_rest_open(
     sessions: dict[str, onnxruntime.InferenceSession], name: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from models.bundle import Bundle, files_of
@@ -302,8 +304,10 @@ def _flip(path: Path, position: int) -> None:
         ({"USHER_MODEL": "/nowhere"}, "There is no bundle at /nowhere"),
         ({"USHER_MODEL": "usher:absent"}, "There is no model usher:absent"),
         ({"USHER_MODEL": "{bundle}", "USHER_QUEUE_HISTORIES": "few"}, "USHER_QUEUE_HISTORIES=few"),
+        ({"USHER_MODEL": "{bundle}", "USHER_WORKERS": "0"}, "USHER_WORKERS=0"),
+        ({"USHER_MODEL": "{bundle}", "USHER_WORKERS": "two"}, "USHER_WORKERS=two"),
     ],
-    ids=["flipped byte", "no folder", "no tag", "bad setting"],
+    ids=["flipped byte", "no folder", "no tag", "bad setting", "no workers", "odd workers"],
 )
 def test_the_service_refuses_to_start_in_one_sentence(
     bundle: Bundle, tmp_path: Path, environment: dict[str, str], told: str
@@ -317,3 +321,25 @@ def test_the_service_refuses_to_start_in_one_sentence(
     assert told in said
     assert "Traceback" not in said
     assert len([line for line in said.splitlines() if "Usher does not start" in line]) == 1
+
+
+def test_as_many_workers_answer_as_are_asked_for(bundle: Bundle, tmp_path: Path) -> None:
+    environment = {"USHER_MODEL": str(bundle.path), "USHER_WORKERS": "2"}
+    with running_service(tmp_path, **environment) as service:
+        below = psutil.Process(service.process.pid).children(recursive=True)
+        workers = [child for child in below if "worker" in " ".join(child.cmdline())]
+        assert len(workers) == 2
+        before = [worker.cpu_times().user for worker in workers]
+
+        def all_have_worked() -> bool:
+            for _ in range(50):  # each on a connection of its own, which either may take
+                path = f"{service.url}/v1/users/1/recommendations"
+                assert httpx.get(path).status_code == 200
+            times = [worker.cpu_times().user for worker in workers]
+            return all(later > earlier for earlier, later in zip(before, times, strict=True))
+
+        await_condition(all_have_worked, "both workers have answered")
+        metrics = service.client.get("/metrics").text
+    counted = re.findall(r"usher_requests_total\{.*recommendations.*\} (\d+)", metrics)
+    assert sum(map(int, counted)) % 50 == 0
+    assert counted

@@ -24,6 +24,7 @@ from urllib.parse import quote
 import psutil
 import uvloop
 
+from models.bundle import Bundle
 from tests.benchmarks.serving.bundles import SMALL, bundle_of
 from tests.benchmarks.soak.faults import DURABLE
 from tests.service_fixtures import RedisServer, running_service
@@ -241,9 +242,8 @@ async def fuzz(port: int, fuzzer: Fuzzer, requests: int, seen: Seen) -> None:
     await asyncio.gather(*(ask_many(port, fuzzer, each, seen) for _ in range(CONNECTIONS)))
 
 
-def run(requests: int, seed: int, state: Path) -> list[str]:
+def run(requests: int, seed: int, bundle: Bundle) -> list[str]:
     """Start everything, ask, and say what came back; what was wrong."""
-    bundle = bundle_of(SMALL, state / "bench", print)
     users = [user.decode() for user in bundle.users.ids[:300]]
     levels = bundle.manifest.rating_scale.levels.tolist()
     fuzzer = Fuzzer(seed, users, list(bundle.catalog.ids[:2000]), levels)
@@ -300,7 +300,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=Path(".usher"), help="where bundles are kept")
     asked = parser.parse_args()
     os.chdir(ROOT)
-    wrong = run(asked.requests, asked.seed, asked.state)
+    wrong = run(asked.requests, asked.seed, bundle_of(SMALL, asked.state / "bench", print))
     for line in list(dict.fromkeys(wrong))[:20]:
         print(f"WRONG: {line}")
     sys.exit(1 if wrong else 0)

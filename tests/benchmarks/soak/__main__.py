@@ -24,6 +24,7 @@ import httpx
 import numpy as np
 import psutil
 import uvloop
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -55,8 +56,9 @@ class Summary:
 
     name: str
     answers: int
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
+    """None without an answer: while the ratings Redis is away there is none."""
     rss_mb: float
     """At the end of the last of them."""
 
@@ -92,14 +94,21 @@ def summaries(phases: list[Phase], book: Book, memory: Memory) -> list[Summary]:
         inside = np.zeros(len(moments), np.bool_)
         for phase in mine:
             inside |= (moments >= phase.begins) & (moments < phase.ends)
-        p50, p99 = np.percentile(took[inside], (50, 99)) if inside.any() else (np.nan, np.nan)
+        p50, p99 = _percentiles(took[inside])
         found.append(
             Summary(
-                name, int(inside.sum()), round(float(p50), 2), round(float(p99), 2),
-                round(memory.at(mine[-1].ends), 1),
+                name, int(inside.sum()), p50, p99, round(memory.at(mine[-1].ends), 1)
             )
         )  # fmt: skip
     return found
+
+
+def _percentiles(milliseconds: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """The median and the 99th percentile, None of none."""
+    if not len(milliseconds):
+        return None, None
+    p50, p99 = np.percentile(milliseconds, (50, 99))
+    return round(float(p50), 2), round(float(p99), 2)
 
 
 def complaints(found: list[Summary], phases: list[Phase], memory: Memory, book: Book) -> list[str]:
@@ -107,9 +116,11 @@ def complaints(found: list[Summary], phases: list[Phase], memory: Memory, book: 
     told = list(dict.fromkeys(book.wrong))[:20]
     p99 = {summary.name: summary.p99_ms for summary in found}
     for outage in OUTAGES:
-        above = p99[outage] - p99["normal"]
-        if above > P99_ABOVE_NORMAL_MS:
-            told.append(f"{outage}: p99 is {above:.0f} ms above normal")
+        during, normal = p99[outage], p99["normal"]
+        if during is None or normal is None:
+            told.append(f"{outage}: nobody was answered")
+        elif during - normal > P99_ABOVE_NORMAL_MS:
+            told.append(f"{outage}: p99 is {during - normal:.0f} ms above normal")
     swapped = [place for place, phase in enumerate(phases) if phase.name.startswith("model")]
     for begin, end in ((1, swapped[0]), (swapped[0] + 1, swapped[1])):
         grown = memory.at(phases[end - 1].ends) - memory.at(phases[begin].begins)
@@ -155,9 +166,8 @@ def two_bundles(state: Path) -> dict[str, Bundle]:
     return {bundle.digest: bundle for bundle in found}
 
 
-def run(seconds: float, state: Path, record: Path) -> list[str]:
-    """Set everything up, soak, write the record; what was wrong."""
-    bundles = two_bundles(state)
+def run(seconds: float, bundles: dict[str, Bundle], record: Path) -> list[str]:
+    """Set everything up, soak with two bundles, write the record; what was wrong."""
     first = next(iter(bundles.values()))
     with tempfile.TemporaryDirectory(prefix="usher-soak-") as name, ThreadPoolExecutor(1) as one:
         folder = Path(name)
@@ -216,7 +226,8 @@ def print_summaries(found: list[Summary], book: Book, wrong: list[str], rate: fl
     for name in ("answers", "p50 ms", "p99 ms", "RSS MB"):
         table.add_column(name, justify="right")
     for row in found:
-        table.add_row(row.name, f"{row.answers}", f"{row.p50_ms}", f"{row.p99_ms}", f"{row.rss_mb}")
+        times = ("-" if ms is None else f"{ms}" for ms in (row.p50_ms, row.p99_ms))
+        table.add_row(row.name, f"{row.answers}", *times, f"{row.rss_mb}")
     console.print(table)
     for (what, status), count in sorted(book.statuses.items()):
         console.print(f"{what} {status}: {count}", highlight=False)
@@ -232,7 +243,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=Path(".usher"), help="where bundles are kept")
     asked = parser.parse_args()
     os.chdir(ROOT)
-    sys.exit(1 if run(asked.seconds, asked.state, asked.record) else 0)
+    sys.exit(1 if run(asked.seconds, two_bundles(asked.state), asked.record) else 0)
 
 
 if __name__ == "__main__":
