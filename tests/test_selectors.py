@@ -153,7 +153,6 @@ def test_the_selection_is_that_of_brute_force(
         np.testing.assert_allclose(scores[row], exact.numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["exact", "int8"])
 def test_the_selection_of_a_large_catalogue_is_that_of_float32(tmp_path: Path) -> None:
     table, users = scene(items=87_585, dimensions=150, users=256)
     path = tmp_path / "graph.onnx"
@@ -193,6 +192,7 @@ def test_the_selection_of_a_fitted_model_is_that_of_float32(tmp_path: Path) -> N
     assert found["same_top_10"] == found["same_top_100"] == 1
 
 
+@pytest.mark.parametrize("name", ["exact", "int8"])
 def test_a_filter_that_leaves_few_leaves_the_rest_open(
     sessions: dict[str, onnxruntime.InferenceSession], name: str
 ) -> None:

@@ -33,12 +33,13 @@ class Round:
 
 
 def questions(bundle: Bundle, seed: int) -> Iterator[Question]:
-    """Nothing is asked twice in any run that ends: users in random order, each with an item."""
+    """Every user with every item, in random order: nothing is asked twice."""
     rng = np.random.default_rng(seed)
     users, items = bundle.users.ids, bundle.catalog.ids
-    while True:
-        excluded = rng.integers(0, len(items), len(users))
-        for user, item in zip(rng.permutation(len(users)), excluded, strict=True):
+    excluded = rng.permutation(len(items))
+    for turn in range(len(items)):
+        for user in rng.permutation(len(users)):
+            item = excluded[(user + turn) % len(items)]
             yield Question(users[user].decode(), items[item])
 
 
