@@ -38,7 +38,10 @@ class Timed:
 async def keep_busy(
     port: int, requests: Iterator[bytes], connections: int, seconds: float
 ) -> Timed:
-    """Keep `connections` connections busy for some seconds. Raises Unanswered."""
+    """Keep `connections` connections busy for some seconds, or until there is nothing left to ask.
+
+    Raises Unanswered.
+    """
     began = perf_counter()
     loops = [_loop(port, requests, began + seconds) for _ in range(connections)]
     latencies = list(itertools.chain.from_iterable(await asyncio.gather(*loops)))
@@ -59,8 +62,10 @@ async def _loop(port: int, requests: Iterator[bytes], until: float) -> list[floa
     reader, writer = await asyncio.open_connection(HOST, port)
     latencies = []
     try:
-        while (began := perf_counter()) < until:
-            await _ask(reader, writer, next(requests))
+        for request in requests:
+            if (began := perf_counter()) >= until:
+                break
+            await _ask(reader, writer, request)
             latencies.append(1000 * (perf_counter() - began))
     finally:
         writer.close()
