@@ -120,14 +120,17 @@ def changed(history: Histories, delta: Delta, catalog: Catalog, scale: RatingSca
 
 
 def history_of_ratings(
-    ratings: Sequence[GivenRating], catalog: Catalog, scale: RatingScale
+    ratings: Sequence[GivenRating],
+    catalog: Catalog,
+    scale: RatingScale,
+    where: str = "body ratings",
 ) -> Histories:
     """Ratings sent in a request, as one history in the order a stored one has.
 
-    Raises UnknownItem or InvalidRequest naming the ratings at fault.
+    Raises UnknownItem or InvalidRequest naming the ratings at fault and the part they came in.
     """
-    items = known_items([rating.item_id for rating in ratings], catalog, "body ratings")
-    _check_scale(ratings, scale)
+    items = known_items([rating.item_id for rating in ratings], catalog, where)
+    _check_scale(ratings, scale, where)
     _check_unique(ratings)
     order = np.argsort(items, kind="stable")
     values = np.array([rating.rating for rating in ratings], np.float32)
@@ -147,14 +150,14 @@ def known_items(item_ids: Sequence[str], catalog: Catalog, where: str) -> np.nda
     return np.array(found, np.int64)
 
 
-def _check_scale(ratings: Sequence[GivenRating], scale: RatingScale) -> None:
+def _check_scale(ratings: Sequence[GivenRating], scale: RatingScale, where: str) -> None:
     outside = [r for r in ratings if not scale.contains(r.rating)]
     if outside:
         bounds = f"{scale.minimum:g} to {scale.maximum:g} in steps of {scale.step:g}"
         raise InvalidRequest(
             f"Ratings go from {bounds}, and that of item {outside[0].item_id} is "
             f"{outside[0].rating:g}.",
-            [Fault("body ratings", f"{r.item_id}: not one of {bounds}") for r in outside[:NAMED]],
+            [Fault(where, f"{r.item_id}: not one of {bounds}") for r in outside[:NAMED]],
         )
 
 

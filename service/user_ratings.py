@@ -13,7 +13,7 @@ from models.bundle import Bundle
 from models.catalog import Catalog
 from service.answers import to_json
 from service.errors import NotRated, RatingsNotKept
-from service.histories import BundleHistories, changed, history_of_ratings
+from service.histories import BundleHistories, changed, history_of_ratings, known_items
 from service.schemas import GivenRating
 from service.stores.ratings import Delta, Given, RatingsStore
 
@@ -50,14 +50,15 @@ class UserRatings:
         Raises UnknownItem or InvalidRequest for what the model does not know, HistoryFull,
         RatingsNotKept, RatingsUnavailable.
         """
-        given = self._checked([rating])
+        known_items([rating.item_id], self._bundle.catalog, "item_id")
+        given = self._checked([rating], "body rating")
         await self._kept().change(user_id, given)
         told = _told(rating.item_id, given[rating.item_id], True)
         return to_json({"user_id": user_id} | _titled(told, self._bundle.catalog))
 
     async def replace(self, user_id: str, ratings: Sequence[GivenRating]) -> bytes:
         """Make these all that the user has rated; the document of them. Raises as `give`."""
-        given = self._checked(ratings)
+        given = self._checked(ratings, "body ratings")
         await self._kept().replace(user_id, given)
         catalog = self._bundle.catalog
         told = [_titled(_told(item, given[item], True), catalog) for item in sorted(given)]
@@ -81,8 +82,9 @@ class UserRatings:
             raise RatingsNotKept("USHER_RATINGS_URL names no Redis, so no rating can be kept.")
         return self._store
 
-    def _checked(self, ratings: Sequence[GivenRating]) -> dict[str, Given]:
-        history_of_ratings(ratings, self._bundle.catalog, self._bundle.manifest.rating_scale)
+    def _checked(self, ratings: Sequence[GivenRating], where: str) -> dict[str, Given]:
+        scale = self._bundle.manifest.rating_scale
+        history_of_ratings(ratings, self._bundle.catalog, scale, where)
         now = int(self._clock())
         return {
             rating.item_id: Given(

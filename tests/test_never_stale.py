@@ -225,3 +225,43 @@ def test_no_walk_yields_a_wrong_or_stale_answer(tmp_path: Path, bundle: Bundle, 
     assert set(taken) == {step.__name__ for step in steps}
     assert 'usher_cache_reads_total{outcome="hit"}' in metrics
     assert 'usher_cache_reads_total{outcome="foreign"}' in metrics
+
+
+def test_answers_during_a_write_are_of_the_history_before_it_or_after(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    """Readers race a writer of the same user: an answer is of one history that stood meanwhile."""
+    rng = random.Random(3)
+    with (
+        ThreadPoolExecutor(CALLERS) as callers,
+        ThreadPoolExecutor(1) as graphs,
+        world(tmp_path, [bundle], graphs) as here,
+    ):
+        oracle = here.oracles[bundle.digest]
+        history: dict[str, float] = {}
+        seen_before = seen_after = 0
+        for _ in range(60):
+            after = dict(history)
+            after[rng.choice(here._items())] = float(rng.randint(1, 5))
+            changed_item = next((i for i in after if after[i] != history.get(i)), None)
+            if changed_item is None:  # the same stars again
+                continue
+            asked = [callers.submit(here._ask, "new.1") for _ in range(CALLERS)]
+            answer = here.service.client.put(
+                f"{here.path('new.1')}/ratings/{changed_item}",
+                json={"rating": after[changed_item]},
+            )
+            assert answer.status_code == 200
+            asked_late = [callers.submit(here._ask, "new.1") for _ in range(CALLERS)]
+            before_items, after_items = oracle.items(history), oracle.items(after)
+            for early in asked:
+                items = early.result()["items"]
+                is_before = difference(items, before_items) is None
+                is_after = difference(items, after_items) is None
+                assert is_before or is_after
+                seen_before, seen_after = seen_before + is_before, seen_after + is_after
+            for late in asked_late:
+                assert difference(late.result()["items"], after_items) is None
+            history = after
+    assert seen_before
+    assert seen_after
