@@ -224,6 +224,14 @@ def test_a_rating_counts_in_the_next_answer_and_survives_a_crash(
                 kept = client.put(f"/v1/users/new/ratings/{item}", json={"rating": value})
                 assert kept.status_code == 200, kept.text
                 assert kept.json()["counts"] is True
+            for item, value, part in (
+                (loved, scale.maximum + 1, "body rating"),
+                (loved, scale.minimum + scale.step / 3, "body rating"),
+                ("nothing", scale.maximum, "item_id"),
+            ):
+                refused = client.put(f"/v1/users/new/ratings/{item}", json={"rating": value})
+                assert refused.status_code == 422
+                assert [fault["where"] for fault in refused.json()["errors"]] == [part]
             after = top(service, "new")
             assert loved not in after
             assert hated not in after
