@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,15 @@ from models.histories import Histories
 from models.manifest import GraphSpec, Manifest
 from service.errors import ModelNotServable
 from service.filters import ItemFilter
-from service.providers import ONNX_NAMES, forbids_cpu, in_use, requested
+from service.providers import (
+    ONNX_NAMES,
+    engine_folder,
+    forbids_cpu,
+    gpu_kind,
+    in_use,
+    options_of,
+    requested,
+)
 from service.settings import Provider
 
 RECOMMEND_INPUTS = (
@@ -97,12 +106,22 @@ class Engine:
     Raises ModelNotServable if the graphs are not those this service calls, or cannot be loaded.
     """
 
-    def __init__(self, bundle: Bundle, allowed: Sequence[Provider] = ("cpu",)) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        allowed: Sequence[Provider] = ("cpu",),
+        engine_cache: Path | None = None,
+    ) -> None:
+        """engine_cache: under which TensorRT keeps what it builds, if it may be used."""
         self.allowed = tuple(allowed)
         check_graphs(bundle.manifest)
+        engines = None
+        if engine_cache is not None and "tensorrt" in self.allowed:
+            engines = engine_folder(engine_cache, bundle.digest, gpu_kind())
+            engines.mkdir(parents=True, exist_ok=True)
         self._top_k = bundle.manifest.top_k
-        self._recommend = _open_recommend(bundle, self.allowed)
-        self._rate = _open_session(str(bundle.rate_graph), self.allowed)
+        self._recommend = _open_recommend(bundle, self.allowed, engines)
+        self._rate = _open_session(str(bundle.rate_graph), self.allowed, engines)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -185,19 +204,23 @@ def _check_graph(graph: GraphSpec, inputs: Sequence[str], outputs: Sequence[str]
         )
 
 
-def _open_recommend(bundle: Bundle, allowed: Sequence[Provider]) -> ort.InferenceSession:
+def _open_recommend(
+    bundle: Bundle, allowed: Sequence[Provider], engines: Path | None
+) -> ort.InferenceSession:
     """The graph that selects in float32 on a GPU; on a CPU, the one that selects on int8."""
     exact, int8 = str(bundle.recommend_graph), bundle.recommend_int8_graph
     if int8 is None:
-        return _open_session(exact, allowed)
+        return _open_session(exact, allowed, engines)
     if requested(allowed) != [ONNX_NAMES["cpu"]]:
-        session = _open_session(exact, allowed)
+        session = _open_session(exact, allowed, engines)
         if in_use(session) != "cpu":  # else it has fallen back
             return session
-    return _open_session(str(int8), allowed)
+    return _open_session(str(int8), allowed, engines)
 
 
-def _open_session(path: str, allowed: Sequence[Provider]) -> ort.InferenceSession:
+def _open_session(
+    path: str, allowed: Sequence[Provider], engines: Path | None
+) -> ort.InferenceSession:
     """A session of one thread that does not spin: workers and batches are the parallelism.
 
     More threads would be wrong on a CPU: onnxruntime's ScatterND, which sums histories, adds to the
@@ -218,7 +241,8 @@ def _open_session(path: str, allowed: Sequence[Provider]) -> ort.InferenceSessio
             f"{', '.join(ort.get_available_providers())}."
         )
     try:
-        return ort.InferenceSession(path, options, providers=providers)
+        with_options = [(name, options_of(name, engines)) for name in providers]
+        return ort.InferenceSession(path, options, providers=with_options)
     except Exception as error:  # onnxruntime's errors share no base class
         reason = str(error).strip().splitlines()[0]
         raise ModelNotServable(f"onnxruntime cannot load {path}: {reason}") from None

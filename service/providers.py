@@ -2,11 +2,16 @@
 
 onnxruntime lists providers it cannot start and falls back to the CPU in silence; only a session
 can tell. A provider in use that was not allowed is a mismatch, and the worker is not ready.
+
+TensorRT builds an engine for each graph, which takes minutes and fits one GPU, one version of the
+libraries and one graph alone; it is kept in a folder whose name says all three.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import onnxruntime as ort
 
@@ -23,6 +28,43 @@ def requested(allowed: Sequence[Provider]) -> list[str]:
     """The names to ask a session for: those allowed that this build of onnxruntime knows."""
     known = set(ort.get_available_providers())
     return [ONNX_NAMES[name] for name in allowed if ONNX_NAMES[name] in known]
+
+
+def options_of(name: str, engines: Path | None) -> dict[str, str]:
+    """Options of one requested provider; `engines`: the folder that TensorRT keeps its work in."""
+    if name != ONNX_NAMES["tensorrt"] or engines is None:
+        return {}
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(engines),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(engines),
+    }
+
+
+def engine_folder(root: Path, bundle_digest: str, gpu: str | None) -> Path:
+    """Where engines for one bundle on this machine are kept: by GPU, versions and bundle."""
+    kind = re.sub(r"[^a-z0-9.]+", "-", (gpu or "unknown-gpu").lower()).strip("-")
+    return root / f"{kind}-onnxruntime-{ort.__version__}-{bundle_digest[:16]}"
+
+
+def gpu_kind() -> str | None:
+    """Name, compute capability and driver of the first GPU; None without one, or a driver."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no library, no driver or no device: each says so in its own way
+        return None
+    try:
+        device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(device)
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        return f"{pynvml.nvmlDeviceGetName(device)} sm{major}{minor} driver {driver}"
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def in_use(session: ort.InferenceSession) -> str:

@@ -76,7 +76,7 @@ def open_recommender(
 
     Raises ModelNotServable if the graphs cannot be called.
     """
-    engine = Engine(bundle, settings.providers)
+    engine = Engine(bundle, settings.providers, settings.engine_cache)
     warm(engine, bundle)
     provider = ",".join(engine.providers)
     metrics.model.labels(bundle.manifest.version, bundle.digest, provider).set(1)

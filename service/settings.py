@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     """Execution providers allowed, best first, separated by commas: `tensorrt,cuda,cpu`. A session
     that ends up on another one makes the worker not ready."""
 
+    engine_cache: Path | None = None
+    """Folder in which TensorRT keeps the engines it builds, which takes it minutes. Unset: every
+    worker that starts builds them anew."""
+
     batch_histories: PositiveInt = 64
     """Histories in one run of a graph at most."""
 

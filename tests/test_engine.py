@@ -17,6 +17,7 @@ from models.manifest import Manifest
 from service.engine import Engine, RankJob, RateJob, check_graphs
 from service.errors import ModelNotServable, UnknownGenre
 from service.filters import Filters
+from service.providers import engine_folder, gpu_kind, options_of
 from service.schemas import Selection
 
 NONE = np.zeros(0, np.int64)
@@ -149,6 +150,33 @@ def test_a_provider_that_is_not_there_is_no_silent_cpu(bundle: Bundle) -> None:
     fallen_back = Engine(bundle, ("cuda", "cpu"))
     assert fallen_back.providers == ("cpu",)
     assert fallen_back.as_allowed
+
+
+def test_engines_are_kept_by_gpu_versions_and_bundle(tmp_path: Path) -> None:
+    gpu = "NVIDIA H100 80GB HBM3 sm90 driver 550.54.15"
+    folder = engine_folder(tmp_path, "ab" * 32, gpu)
+    assert folder.parent == tmp_path
+    assert folder.name == (
+        f"nvidia-h100-80gb-hbm3-sm90-driver-550.54.15-onnxruntime-{ort.__version__}-{'ab' * 8}"
+    )
+    others = (engine_folder(tmp_path, "cd" * 32, gpu), engine_folder(tmp_path, "ab" * 32, None))
+    assert len({folder, *others}) == 3
+    tensorrt = options_of("TensorrtExecutionProvider", folder)
+    assert tensorrt["trt_engine_cache_enable"] == "1"
+    assert tensorrt["trt_engine_cache_path"] == str(folder)
+    assert options_of("TensorrtExecutionProvider", None) == {}
+    assert options_of("CPUExecutionProvider", folder) == {}
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in ort.get_available_providers(), reason="this onnxruntime has CUDA"
+)
+def test_a_cache_of_engines_is_no_obstacle_where_there_is_no_gpu(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    engine = Engine(bundle, ("tensorrt", "cpu"), tmp_path / "engines")
+    assert engine.providers == ("cpu",)
+    assert gpu_kind() is None or (tmp_path / "engines").is_dir()
 
 
 def test_graphs_of_another_kind_are_refused(bundle: Bundle) -> None:
