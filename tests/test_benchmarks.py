@@ -31,7 +31,7 @@ from tests.benchmarks.serving.measuring import (
 from tests.benchmarks.serving.systems import BENTOML, FASTAPI, STARLETTE, USHER
 from tests.benchmarks.soak import __main__ as soak
 from tests.tiny import tiny_bundle
-from training.export import TWO_STAGES_FROM
+from training import export
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,8 +72,9 @@ def test_a_system_that_answers_otherwise_is_found_out(bundle: Bundle, tmp_path: 
         check_agreement(servers, bundle)
 
 
-def test_both_graphs_are_compared(tmp_path: Path) -> None:
-    large = tiny_bundle(tmp_path / "large", users=80, items=TWO_STAGES_FROM)
+def test_both_graphs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "TWO_STAGES_FROM", 4000)
+    large = tiny_bundle(tmp_path / "large", users=80, items=4000)
     found = selection.compare(large, users=80)
     assert found["users"] == 80
     assert found["same_top_10"] == found["same_top_100"] == 1

@@ -30,9 +30,10 @@ from service.filters import Filters
 from service.schemas import Selection
 from tests.benchmarks.serving import selection
 from tests.tiny import tiny_bundle
+from training import export
 from training.config import load_configuration
 from training.evaluation.predictor import GAUSSIAN_80
-from training.export import TWO_STAGES_FROM, same_ranking
+from training.export import same_ranking
 from training.fitting.trainer import choose
 from training.onnx_files import cpu_session, share_weights, trace
 from training.publish import Figures, publish
@@ -168,7 +169,10 @@ def test_the_selection_of_a_large_catalogue_is_that_of_float32(tmp_path: Path) -
         assert all(set(one) == set(other) for one, other in zip(items, expected, strict=True))
 
 
-def test_the_selection_of_a_fitted_model_is_that_of_float32(tmp_path: Path) -> None:
+def test_the_selection_of_a_fitted_model_is_that_of_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "TWO_STAGES_FROM", 5000)
     ratings = load_ratings("synthetic:users=300,items=5200,ratings=30000,seed=3", SourceSettings())
     split = split_ratings(ratings, "random", 42)
     architecture = Architecture(
@@ -241,7 +245,9 @@ def test_tables_that_know_nothing_yield_finite_codes() -> None:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return tiny_bundle(tmp_path_factory.mktemp("large") / "b", users=300, items=TWO_STAGES_FROM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "TWO_STAGES_FROM", 4000)
+        return tiny_bundle(tmp_path_factory.mktemp("large") / "b", users=300, items=4000)
 
 
 def test_the_service_selects_on_int8_where_the_bundle_can(large: Bundle, bundle: Bundle) -> None:

@@ -25,6 +25,8 @@ def compare(bundle: Bundle, users: int = USERS) -> dict[str, Any]:
     what they have rated is excluded.
     """
     graphs = {"fp32": bundle.recommend_graph, "int8": bundle.recommend_int8_graph}
+    if bundle.recommend_int8_graph is None:
+        raise SystemExit("This bundle has few items, or lost one on int8: it selects in float32.")
     sessions = {name: cpu_session(Path(path)) for name, path in graphs.items() if path}
     found: dict[str, Any] = {"users": 0}
     for batch in (1, 64):
