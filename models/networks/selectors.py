@@ -93,7 +93,7 @@ class TwoStageSelector(nn.Module):
     the scores as they are and every column as wide as any other, on both sides, so that few numbers
     use up the range of a code: of fitted tables turning alone (Ashkboos et al. 2024, "QuaRot:
     outlier-free 4-bit inference in rotated LLMs") made it worse, and without either the 100 best of
-    some users lay among the first 615 candidates, not 170. Each item has a step of its own, and so
+    some users lay among the first 615 candidates, not 347. Each item has a step of its own, and so
     has each user: an answer does not depend on whom it is computed with. Only ONNX Runtime has the
     kernel; in eager torch the answers mean nothing.
     """
