@@ -52,9 +52,11 @@ def gpu_kind() -> str | None:
     """Name, compute capability and driver of the first GPU; None without one, or a driver."""
     try:
         import pynvml
-
+    except ImportError:
+        return None
+    try:
         pynvml.nvmlInit()
-    except Exception:  # no library, no driver or no device: each says so in its own way
+    except pynvml.NVMLError:  # there is no driver
         return None
     try:
         device = pynvml.nvmlDeviceGetHandleByIndex(0)

@@ -168,15 +168,14 @@ def test_engines_are_kept_by_gpu_versions_and_bundle(tmp_path: Path) -> None:
     assert options_of("CPUExecutionProvider", folder) == {}
 
 
-@pytest.mark.skipif(
-    "CUDAExecutionProvider" in ort.get_available_providers(), reason="this onnxruntime has CUDA"
-)
 def test_a_cache_of_engines_is_no_obstacle_where_there_is_no_gpu(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    engine = Engine(bundle, ("tensorrt", "cpu"), tmp_path / "engines")
-    assert engine.providers == ("cpu",)
-    assert gpu_kind() is None or (tmp_path / "engines").is_dir()
+    assert Engine(bundle, ("tensorrt", "cpu"), tmp_path / "engines").as_allowed
+    (folder,) = (tmp_path / "engines").iterdir()
+    assert folder == engine_folder(tmp_path / "engines", bundle.digest, gpu_kind())
+    assert Engine(bundle, ("cpu",), tmp_path / "unused").as_allowed
+    assert not (tmp_path / "unused").exists()
 
 
 def test_graphs_of_another_kind_are_refused(bundle: Bundle) -> None:

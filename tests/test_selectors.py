@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -68,10 +68,10 @@ class Alone(nn.Module):
     def forward(
         self, preference: Tensor, allowed: Tensor, rows: Tensor, items: Tensor, k: Tensor
     ) -> tuple[Tensor, Tensor]:
-        places = k.item()
+        places = cast("int", k.item())
         torch._check(places >= 1)
         torch._check(places <= len(allowed))
-        return self.selector(preference, allowed, Exclusions(rows, items), places)  # type: ignore[arg-type]
+        return self.selector(preference, allowed, Exclusions(rows, items), places)
 
 
 def scene(

@@ -28,7 +28,8 @@ TOLERANCE = 1e-3  # equality of answers, DESIGN section 6
 TIE = 1e-5  # scores closer than this, or than this share of them, may change places
 LARGEST_K, USUAL_K = 100, 10
 TWO_STAGES_FROM = 20_000
-"""Items from which selection on int8 pays: at 9,742 it took as long for K 10, longer for 100."""
+"""Items from which selection is on int8: at 87,585 it pays, at 9,742 it took as long as float32 for
+K 10 and longer for 100; between them nothing was measured."""
 
 log = logging.getLogger(__name__)
 

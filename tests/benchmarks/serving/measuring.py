@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
@@ -69,19 +69,19 @@ def measure_misses(
 
     Raises Wrong where the cache has not grown by as many entries as there were answers.
     """
-    found: dict[str, list[Round]] = {server.system.name: [] for server in servers}
-    for _ in range(rounds):
-        for server in servers:
-            redis.command("FLUSHALL")
-            asked = map(server.system.ask, questions(bundle, next(seeds)))
-            done = _round(server, servers, asked, connections, seconds)
-            stored = int(redis.command("DBSIZE").strip(b":\r\n"))
-            # What was asked on the last moment may be stored a moment later.
-            answers = len(done.timed.latencies_ms)
-            if abs(stored - answers) > connections:
-                raise Wrong(f"{server.system.name} stored {stored} of its {answers} answers.")
-            found[server.system.name].append(done)
-    return found
+
+    def once(server: Server) -> Round:
+        redis.command("FLUSHALL")
+        asked = map(server.system.ask, questions(bundle, next(seeds)))
+        done = _round(server, servers, asked, connections, seconds)
+        stored = int(redis.command("DBSIZE").strip(b":\r\n"))
+        # What was asked on the last moment may be stored a moment later.
+        answers = len(done.timed.latencies_ms)
+        if abs(stored - answers) > connections:
+            raise Wrong(f"{server.system.name} stored {stored} of its {answers} answers.")
+        return done
+
+    return _in_turns(servers, rounds, once)
 
 
 def measure_hits(
@@ -99,14 +99,25 @@ def measure_hits(
         if server.system.name != "starlette-get":
             uvloop.run(ask_all(server.port, [server.system.ask(question) for question in asked]))
     stored = redis.command("DBSIZE")
+
+    def once(server: Server) -> Round:
+        requests = itertools.cycle([server.system.ask(question) for question in asked])
+        return _round(server, servers, requests, connections, seconds)
+
+    found = _in_turns(servers, rounds, once)
+    if redis.command("DBSIZE") != stored:
+        raise Wrong("Something was asked that the cache did not hold.")
+    return found
+
+
+def _in_turns(
+    servers: Sequence[Server], rounds: int, once: Callable[[Server], Round]
+) -> dict[str, list[Round]]:
+    """So many rounds of each, one after the other."""
     found: dict[str, list[Round]] = {server.system.name: [] for server in servers}
     for _ in range(rounds):
         for server in servers:
-            requests = itertools.cycle([server.system.ask(question) for question in asked])
-            done = _round(server, servers, requests, connections, seconds)
-            found[server.system.name].append(done)
-    if redis.command("DBSIZE") != stored:
-        raise Wrong("Something was asked that the cache did not hold.")
+            found[server.system.name].append(once(server))
     return found
 
 

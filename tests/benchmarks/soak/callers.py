@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -89,7 +90,7 @@ class Callers:
         while not self.stopping:
             known = self.rng.random() < 0.9
             user = self.rng.choice(self.readers_of) if known else f"stranger.{self.rng.random()}"
-            await self._paced(pause, lambda user=user: self._recommended(user))  # type: ignore[misc]
+            await self._paced(pause, partial(self._recommended, user))
 
     async def _paced(self, pause: float, call: Callable[[], Any]) -> None:
         began = perf_counter()

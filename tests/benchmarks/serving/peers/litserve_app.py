@@ -13,7 +13,7 @@ from tests.benchmarks.serving.peers.job import Job, Query, answered, redis_url
 MAX_BATCH, WAIT_S = 64, 0.002
 
 
-class Peer(litserve.LitAPI):  # type: ignore[misc]
+class Peer(litserve.LitAPI):  # type: ignore[misc]  # its library is in another environment
     """One worker process on the CPU."""
 
     def setup(self, device: str) -> None:
