@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.bundle import Bundle
+from service.api.typed import RecommendArguments
 from service.edge.request_ids import RequestIds
 from tests.service_fixtures import Service, running_service
 
@@ -117,6 +119,15 @@ def test_what_is_wrong_with_typed_arguments_is_a_problem_whatever_they_are_marke
     if status != 200:
         assert answer.headers["content-type"] == "application/problem+json"
     assert "Traceback" not in service.log.read_text()
+
+
+def test_typed_arguments_are_those_of_the_method(bentoml_service: Any) -> None:
+    fields = bentoml_service.apis["recommend"].input_spec.model_fields
+    checked = RecommendArguments.model_fields
+    assert list(checked) == list(fields)
+    for name, field in fields.items():
+        assert checked[name].is_required() == field.is_required()
+        assert checked[name].default == field.default
 
 
 # ---- HEAD

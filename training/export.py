@@ -64,11 +64,12 @@ def export_graphs(
     rate_spec = GraphSpec(file="rate.onnx", inputs=rate.inputs(), outputs=rate.outputs())
     rate_file = (
         trace(rate, rate_spec, rate_inputs(tracing_histories(items))),
-        folder / "rate.onnx",
+        folder / rate_spec.file,
     )
-    exact = RecommendGraph(network, scale, ExactSelector(table)).eval()
+    exact_selector = ExactSelector(table)
+    exact = RecommendGraph(network, scale, exact_selector).eval()
     spec = recommend_spec(items, "recommend.onnx")
-    exact_file = traced_selection(network, items, scale, ExactSelector(table), folder / spec.file)
+    exact_file = traced_selection(network, items, scale, exact_selector, folder / spec.file)
     share_weights([exact_file, rate_file])
 
     feeds = [recommend_inputs(histories, items, k) for k in (min(USUAL_K, top_k), top_k)]
