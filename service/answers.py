@@ -7,6 +7,7 @@ that does not hold it, so that all users without a history can share one cached 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,7 @@ from service.schemas import Basis
 
 DECIMALS = 3
 PLACES = 10.0**DECIMALS
+WRITTEN_NUMBERS = 16_384
 DESCRIBED_ITEMS = 16_384  # of some 200 bytes each; the likeliest to be recommended again
 
 
@@ -41,15 +43,19 @@ class AnswerWriter:
         self, basis: Basis, asked: int, ranking: Ranking, own_ratings: Mapping[int, float]
     ) -> bytes:
         """The body of a top k but for the user's id. `own_ratings`: the user's, by item index."""
-        numbers = (ranking.scores, ranking.ratings, *self._ends(ranking.ratings, ranking.spreads))
-        rows = zip(ranking.items.tolist(), *rounded(np.stack(numbers)), strict=True)
+        numbers = np.empty((4, len(ranking.items)))
+        numbers[0], numbers[1] = ranking.scores, ranking.ratings
+        numbers[2], numbers[3] = self._ends(ranking.ratings, ranking.spreads)
         items = []
         # Written by hand: this is most of what a recommendation costs outside the graph.
-        for item, score, rating, low, high in rows:
+        for item, score, rating, low, high in zip(
+            ranking.items.tolist(), *_thousandths(numbers), strict=True
+        ):
             own = own_ratings.get(item)
             items.append(
-                f'{self._described(item)},"preference_score":{score},"predicted_rating":{rating},'
-                f'"interval":{{"low":{low},"high":{high},"coverage":{self._coverage}}}'
+                f'{self._described(item)},"preference_score":{score / PLACES},'
+                f'"predicted_rating":{_in_stars(rating)},"interval":{{"low":{_in_stars(low)},'
+                f'"high":{_in_stars(high)},"coverage":{self._coverage}}}'
                 + (f',"rating":{round(own, DECIMALS)}}}' if own is not None else "}")
             )
         head = f'{{"basis":"{basis}","model":{self._model_text},"items":['
@@ -91,7 +97,7 @@ class AnswerWriter:
         """rating -+ multiplier * spread, clipped to the scale, with the coverage it promises."""
         return [
             {"low": low, "high": high, "coverage": self._coverage}
-            for low, high in zip(*rounded(np.stack(self._ends(ratings, spreads))), strict=True)
+            for low, high in zip(*map(rounded, self._ends(ratings, spreads)), strict=True)
         ]
 
     def _ends(
@@ -134,16 +140,27 @@ def shortfall(asked: int, returned: int, what: str) -> dict[str, Any]:
     return {"requested": asked, "returned": returned, "detail": detail}
 
 
-def rounded(values: NDArray[Any]) -> list[Any]:
-    """Numbers as every answer writes them, nested as the array is.
+def rounded(values: NDArray[Any]) -> list[float]:
+    """Numbers [N] as every answer writes them. Raises as `_thousandths`."""
+    return [number / PLACES for number in _thousandths(values[None])[0]]
+
+
+def _thousandths(values: NDArray[Any]) -> list[list[float]]:
+    """Numbers [R, N] in whole thousandths.
 
     Raises ValueError for what is not finite: JSON has no way to say it.
     """
-    if not np.isfinite(values).all():
-        raise ValueError("A graph answered with a number that is not finite.")
     # As np.round does it, without its detours; adding 0.0 turns -0.0 into 0.0.
-    numbers: list[Any] = (np.rint(values.astype(np.float64) * PLACES) / PLACES + 0.0).tolist()
-    return numbers
+    rows: list[list[float]] = (np.rint(values.astype(np.float64) * PLACES) + 0.0).tolist()
+    if not math.isfinite(sum(map(sum, rows))):  # of a few lists, faster than numpy's look
+        raise ValueError("A graph answered with a number that is not finite.")
+    return rows
+
+
+@lru_cache(WRITTEN_NUMBERS)
+def _in_stars(thousandths: float) -> str:
+    """A number on the rating scale as JSON: they repeat, and writing one anew takes four times."""
+    return repr(thousandths / PLACES)
 
 
 def to_json(members: Mapping[str, Any]) -> bytes:

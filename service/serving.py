@@ -20,7 +20,7 @@ from models.histories import Histories
 from service.batcher import BatchLimits, MicroBatcher
 from service.edge.access_log import AccessLog
 from service.edge.keys import KeyRing
-from service.edge.traces import TracedBatcher, TracedLink, Traces
+from service.edge.traces import TracedBatcher, TracedLink, TracedPipeline, Traces
 from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import NotReady
 from service.filters import Filters
@@ -31,6 +31,7 @@ from service.schemas import Selection
 from service.settings import Settings
 from service.stores.cache import AnswerCache
 from service.stores.circuit import Circuit
+from service.stores.pipeline import Pipeline
 from service.stores.ratings import RatingsStore
 from service.stores.redis_link import RedisLink
 from service.user_ratings import UserRatings
@@ -122,12 +123,18 @@ def open_access_log(settings: Settings, metrics: Metrics) -> AccessLog:
 
 def open_cache(settings: Settings, metrics: Metrics, traces: Traces | None) -> AnswerCache:
     """The cache the settings name; nothing is connected yet."""
-    link = None
+    redis = None
     if settings.cache_url is not None:
-        place = (settings.cache_url, settings.cache_timeout_ms / 1000, settings.cache_connections)
-        link = TracedLink("cache", *place, traces.tracer) if traces else RedisLink(*place)
-    circuit = Circuit(settings.cache_failures, settings.cache_rest_ms / 1000, time.monotonic)
-    return AnswerCache(link, circuit, metrics, settings.cache_ttl_s, random.Random())
+        link = RedisLink(
+            settings.cache_url, settings.cache_timeout_ms / 1000, settings.cache_connections
+        )
+        circuit = Circuit(settings.cache_failures, settings.cache_rest_ms / 1000, time.monotonic)
+        redis = (
+            TracedPipeline("cache", link, circuit, traces.tracer)
+            if traces
+            else Pipeline(link, circuit)
+        )
+    return AnswerCache(redis, metrics, settings.cache_ttl_s, random.Random())
 
 
 def open_store(settings: Settings, metrics: Metrics, traces: Traces | None) -> RatingsStore | None:

@@ -18,6 +18,7 @@ from service.metrics import Metrics
 from service.schemas import Selection
 from service.stores.cache import AnswerCache, CacheState, Key, answer_key
 from service.stores.circuit import Circuit
+from service.stores.pipeline import Pipeline
 from service.stores.redis_link import RedisLink
 from tests.loop_parts import server, until
 from tests.service_fixtures import RedisServer
@@ -45,9 +46,11 @@ def cache_at(
     url: str | None, timeout_s: float = PATIENT_S, failures: int = 3, rest_s: float = 60.0
 ) -> tuple[AnswerCache, Metrics]:
     metrics = Metrics(CollectorRegistry())
-    link = RedisLink(url, timeout_s, connections=8) if url else None
-    circuit = Circuit(failures, rest_s, time.monotonic)
-    return AnswerCache(link, circuit, metrics, 1000, random.Random(0)), metrics
+    redis = None
+    if url is not None:
+        link = RedisLink(url, timeout_s, connections=8)
+        redis = Pipeline(link, Circuit(failures, rest_s, time.monotonic))
+    return AnswerCache(redis, metrics, 1000, random.Random(0)), metrics
 
 
 def reads(metrics: Metrics, outcome: str) -> float:
@@ -274,20 +277,19 @@ def test_a_full_redis_still_serves_what_it_holds(redis_server: RedisServer) -> N
     asyncio.run(scene())
 
 
-def test_answers_finished_together_are_written_in_one_exchange(redis_server: RedisServer) -> None:
-    exchanges: list[int] = []
+def test_what_is_asked_or_finished_together_is_one_exchange(redis_server: RedisServer) -> None:
+    exchanges: list[tuple[object, int]] = []
 
     class Counted(RedisLink):
         async def ask_many(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
-            if commands[0][0] == "SET":
-                exchanges.append(len(commands))
+            exchanges.append((commands[0][0], len(commands)))
             return await super().ask_many(commands)
 
     async def scene() -> None:
         metrics = Metrics(CollectorRegistry())
         link = Counted(redis_server.url, PATIENT_S, 64)
-        circuit = Circuit(3, 60.0, time.monotonic)
-        cache = AnswerCache(link, circuit, metrics, 1000, random.Random(0))
+        redis = Pipeline(link, Circuit(3, 60.0, time.monotonic))
+        cache = AnswerCache(redis, metrics, 1000, random.Random(0))
         keys = [answer_key("d", Stamp(f"user{n}", "1"), "k=10") for n in range(40)]
         batch = asyncio.Event()
 
@@ -303,7 +305,7 @@ def test_answers_finished_together_are_written_in_one_exchange(redis_server: Red
         batch.set()
         answers = await asyncio.gather(*asked)
         assert answers == [key.digest * 10 for key in keys]
-        assert exchanges == [len(keys)]
+        assert exchanges == [("GET", len(keys)), ("SET", len(keys))]
         assert writes(metrics, "stored") == len(keys)
         for key in keys:
             assert (await link.ask("GET", key.name)).endswith(key.digest * 10)

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from service.api import explanations, items, model, predictions, ratings, recommendations
 from service.api.parsing import ParsedRoute
@@ -52,21 +52,21 @@ class Api(FastAPI):
         super().__init__(**options)
         self._serving = serving
 
-    def build_middleware_stack(self) -> ASGIApp:
-        """The router, and what it says no with made a Problem.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Route a request at once; what the router says no with becomes a Problem.
 
-        FastAPI's own layers bound bodies, time requests, turn exceptions into responses and close
-        what dependencies leave open: the gateway does the first three, and `ParsedRoute` knows no
-        dependencies.
+        FastAPI's own layers look for telemetry, bound bodies, time requests, turn exceptions into
+        responses and close what dependencies leave open: the gateway does all but the last, and
+        `ParsedRoute` knows no dependencies.
         """
-
-        async def routed(scope: Scope, receive: Receive, send: Send) -> None:
-            try:
-                await self.router(scope, receive, send)
-            except HTTPException as refusal:
-                raise _problem_of(refusal, scope) from None
-
-        return routed
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self  # without it the router answers itself
+        try:
+            await self.router(scope, receive, send)
+        except HTTPException as refusal:
+            raise _problem_of(refusal, scope) from None
 
     def openapi(self) -> dict[str, Any]:
         """The document of /v1/openapi.json; made once, when it is known whether there are keys."""

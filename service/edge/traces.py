@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -22,12 +22,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.batcher import Answer, Job, MicroBatcher
 from service.errors import SettingsRefused
 from service.settings import Settings
+from service.stores.circuit import Circuit
+from service.stores.pipeline import Pipeline
 from service.stores.redis_link import RedisLink
 
 EXPORT_TIMEOUT_S = 5.0
@@ -114,16 +116,34 @@ class TracedLink(RedisLink):
         self._role = role
         self._tracer = tracer
 
-    async def ask_many(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
-        """As `RedisLink.ask_many`, within a span; all commands of an exchange have one name."""
-        name = str(commands[0][0])
-        attributes: dict[str, str | int] = {"db.system.name": "redis", "db.operation.name": name}
-        if len(commands) > 1:
-            attributes["db.operation.batch.size"] = len(commands)
-        with self._tracer.start_as_current_span(
-            f"{self._role} {name}", kind=SpanKind.CLIENT, attributes=attributes
-        ):
-            return await super().ask_many(commands)
+    async def ask(self, *command: bytes | str | int) -> Any:
+        """As `RedisLink.ask`, within a span."""
+        with _command_span(self._tracer, self._role, command):
+            return await super().ask(*command)
+
+
+class TracedPipeline(Pipeline):
+    """A pipeline whose callers wait within a span each, however many share an exchange."""
+
+    def __init__(self, role: str, link: RedisLink, circuit: Circuit, tracer: Tracer) -> None:
+        super().__init__(link, circuit)
+        self._role = role
+        self._tracer = tracer
+
+    async def ask(self, *command: bytes | str | int) -> Any:
+        """As `Pipeline.ask`, within a span."""
+        with _command_span(self._tracer, self._role, command):
+            return await super().ask(*command)
+
+
+def _command_span(
+    tracer: Tracer, role: str, command: tuple[bytes | str | int, ...]
+) -> AbstractContextManager[Span]:
+    name = str(command[0])
+    attributes = {"db.system.name": "redis", "db.operation.name": name}
+    return tracer.start_as_current_span(
+        f"{role} {name}", kind=SpanKind.CLIENT, attributes=attributes
+    )
 
 
 class TracedBatcher(MicroBatcher[Job, Answer]):

@@ -12,16 +12,14 @@ import asyncio
 import hashlib
 import random
 import zlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from redis.exceptions import ResponseError
-
 from service.histories import Stamp
 from service.metrics import Metrics
-from service.stores.circuit import Circuit
-from service.stores.redis_link import LINK_ERRORS, RedisLink
+from service.stores.pipeline import Pipeline, Resting
+from service.stores.redis_link import LINK_ERRORS
 
 ANSWER_FORMAT = "1"  # part of every key: raise it when the bytes of an answer change
 PREFIX = b"usher:answer:"
@@ -52,7 +50,6 @@ class Key(NamedTuple):
         return f'W/"{self.digest[:16].hex()}"'
 
 
-Command = tuple[bytes | str | int, ...]
 Compute = Callable[[], Coroutine[Any, Any, tuple[Key, bytes]]]
 
 
@@ -78,19 +75,15 @@ class AnswerCache:
 
     def __init__(
         self,
-        link: RedisLink | None,
-        circuit: Circuit,
+        redis: Pipeline | None,
         metrics: Metrics,
         ttl_s: int,
         jitter: random.Random,
     ) -> None:
-        self._link = link
-        self._circuit = circuit
+        self._redis = redis
         self._metrics = metrics
         self._ttl_s = ttl_s
         self._jitter = jitter
-        self._unwritten: list[tuple[Command, asyncio.Future[None]]] = []
-        self._writers: set[asyncio.Task[None]] = set()
         self._flights: dict[Key, asyncio.Task[tuple[Key, bytes]]] = {}
 
     async def get(self, key: Key, compute: Compute) -> Found:
@@ -101,17 +94,17 @@ class AnswerCache:
         ask for a key that is being computed wait for that one computation; it goes on when any of
         them is cancelled. Raises what `compute` raises, nothing of its own.
         """
-        if self._link is None:
+        if self._redis is None:
             return Found(*await self._fly(key, compute), CacheState.OFF)
-        kept = await self._read(self._link, key)
+        kept = await self._read(self._redis, key)
         if kept is not None:
             return Found(key, kept, CacheState.HIT)
         return Found(*await self._fly(key, compute), CacheState.MISS)
 
     async def close(self) -> None:
         """Close the connections; computations under way are left to their callers."""
-        if self._link is not None:
-            await self._link.close()
+        if self._redis is not None:
+            await self._redis.close()
 
     async def _fly(self, key: Key, compute: Compute) -> tuple[Key, bytes]:
         flight = self._flights.get(key)
@@ -128,66 +121,35 @@ class AnswerCache:
 
     async def _compute_and_keep(self, compute: Compute) -> tuple[Key, bytes]:
         key, answer = await compute()
-        if self._link is not None:
-            await self._write(self._link, key, answer)
+        if self._redis is not None:
+            await self._write(self._redis, key, answer)
         return key, answer
 
-    async def _read(self, link: RedisLink, key: Key) -> bytes | None:
-        if not self._circuit.admits():
+    async def _read(self, redis: Pipeline, key: Key) -> bytes | None:
+        try:
+            value = await redis.ask("GET", key.name)
+        except Resting:
             self._metrics.cache_reads.labels("rested").inc()
             return None
-        try:
-            value = await link.ask("GET", key.name)
         except LINK_ERRORS:
-            self._circuit.failed()
             self._metrics.cache_reads.labels("failed").inc()
             return None
-        except asyncio.CancelledError:
-            self._circuit.released()
-            raise
-        self._circuit.succeeded()
         answer = _opened(key, value)
         outcome = "hit" if answer is not None else "miss" if value is None else "foreign"
         self._metrics.cache_reads.labels(outcome).inc()
         return answer
 
-    async def _write(self, link: RedisLink, key: Key, answer: bytes) -> None:
-        """Keep an answer; those of one batch of the graph go to Redis in one exchange."""
-        if not self._circuit.admits():
-            self._metrics.cache_writes.labels("rested").inc()
-            return
+    async def _write(self, redis: Pipeline, key: Key, answer: bytes) -> None:
         ttl_s = max(1, round(self._ttl_s * (1 - 0.1 * self._jitter.random())))
-        written = asyncio.get_running_loop().create_future()
-        self._unwritten.append((("SET", key.name, _sealed(key, answer), "EX", ttl_s), written))
-        if len(self._unwritten) == 1:  # the task begins when all who were woken with us have come
-            writer = asyncio.create_task(self._write_all(link))
-            self._writers.add(writer)
-            writer.add_done_callback(self._writers.discard)
-        await written
-
-    async def _write_all(self, link: RedisLink) -> None:
-        batch, self._unwritten = self._unwritten, []
         try:
-            outcomes = await self._written(link, [command for command, _ in batch])
-        finally:
-            for _, written in batch:
-                if not written.done():
-                    written.set_result(None)
-        for outcome in outcomes:
-            self._metrics.cache_writes.labels(outcome).inc()
-
-    async def _written(self, link: RedisLink, commands: Sequence[Command]) -> list[str]:
-        """How each of the commands ended."""
-        try:
-            replies = await link.ask_many(commands)
-        except LINK_ERRORS:
-            self._circuit.failed()
-            return ["failed"] * len(commands)
-        except asyncio.CancelledError:
-            self._circuit.released()
-            raise
-        self._circuit.succeeded()  # full, say, it may be: Redis is there and reads go on
-        return ["failed" if isinstance(r, ResponseError) else "stored" for r in replies]
+            await redis.ask("SET", key.name, _sealed(key, answer), "EX", ttl_s)
+        except Resting:
+            outcome = "rested"
+        except LINK_ERRORS:  # it may be full: reads go on
+            outcome = "failed"
+        else:
+            outcome = "stored"
+        self._metrics.cache_writes.labels(outcome).inc()
 
 
 def _sealed(key: Key, answer: bytes) -> bytes:
