@@ -98,6 +98,9 @@ class Parity(Record):
     histories: int
     max_abs_difference: float
     identical_top_k: float
+    narrowed_by: float = Field(
+        0.0, description="how far factors in half precision move a predicted rating at most"
+    )
 
 
 class FileDigest(Record):

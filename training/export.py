@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from models.histories import Histories
 from models.manifest import GraphSpec, Parity, RatingScale, TensorSpec
 from models.networks.graphs import FoldInNetwork, RateGraph, RecommendGraph
+from models.networks.narrowing import narrowed
 from models.networks.selectors import ExactSelector, Selector, TwoStageSelector
 from training.errors import ExportError
 from training.onnx_files import run_graph, share_weights, trace
@@ -58,8 +59,9 @@ def export_graphs(
     more than TOLERANCE, or an item's place by more than a tie.
     """
     top_k = min(LARGEST_K, items)
-    table = network.preference_table()
     histories = Histories.concatenate([examples, Histories.empty(1)])
+    network, moved = _narrowed(network, scale, histories)
+    table = network.preference_table()
     rate = RateGraph(network, scale).eval()
     rate_spec = GraphSpec(file="rate.onnx", inputs=rate.inputs(), outputs=rate.outputs())
     rate_file = (
@@ -83,7 +85,7 @@ def export_graphs(
             f"The exported graphs disagree with the network: largest difference {difference:.2g}, "
             f"equal top {top_k} for {parity.identical_top_k:.1%} of {parity.histories} histories."
         )
-    parity = parity.model_copy(update={"max_abs_difference": difference})
+    parity = parity.model_copy(update={"max_abs_difference": difference, "narrowed_by": moved})
 
     if items < TWO_STAGES_FROM:
         return ExportedGraphs(spec, None, rate_spec, top_k, parity, None)
@@ -101,6 +103,22 @@ def export_graphs(
     int8_file[1].unlink()
     share_weights([exact_file, rate_file])
     return ExportedGraphs(spec, None, rate_spec, top_k, parity, None)
+
+
+def _narrowed(
+    network: FoldInNetwork, scale: RatingScale, histories: Histories
+) -> tuple[FoldInNetwork, float]:
+    """The network as it is to be served, and how far that moves an answer at most.
+
+    With rating factors in half precision, or as it is if they would move answers by half of what
+    counts as equal.
+    """
+    narrow = narrowed(network)
+    before, after = (RateGraph(each, scale).eval() for each in (network, narrow))
+    feed = rate_inputs(histories)
+    answers = (run_torch(graph, graph.inputs(), feed) for graph in (before, after))
+    moved = max(map(largest_difference, *answers))
+    return (narrow, moved) if moved <= TOLERANCE / 2 else (network, 0.0)
 
 
 def recommend_spec(items: int, file: str) -> GraphSpec:

@@ -76,7 +76,7 @@ class ExactSelector(nn.Module):
 LARGEST_CODE = 63
 """Of an item's factor. Two products with a byte then fit into 16 bits, so processors without VNNI,
 whose instruction adds two products in 16 bits and saturates, count the same sums."""
-SPARE, PER_PLACE = 30, 5
+SPARE, PER_PLACE = 10, 5
 LARGEST_BLOCK = 64
 
 
