@@ -55,9 +55,9 @@ class Catalog:
     def read(folder: Path) -> Catalog:
         """Read what `write` stored."""
         return Catalog(
-            ids=read_strings(folder, "ids"),
+            ids=list(read_strings(folder, "ids")),
             titles=read_strings(folder, "titles"),
             years=read_array(folder / "years.npy"),
-            genre_names=read_strings(folder, "genre_names"),
+            genre_names=list(read_strings(folder, "genre_names")),
             genres=read_array(folder / "genres.npy"),
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,37 @@ def write_strings(folder: Path, name: str, values: Sequence[str]) -> None:
     write_array(folder / f"{name}.offsets.npy", offsets)
 
 
-def read_strings(folder: Path, name: str) -> list[str]:
-    """Read what `write_strings` stored."""
-    run = np.load(folder / f"{name}.utf8.npy", allow_pickle=False).tobytes()
-    offsets = np.load(folder / f"{name}.offsets.npy", allow_pickle=False).tolist()
-    return [run[a:b].decode() for a, b in itertools.pairwise(offsets)]
+class Strings(Sequence[str]):
+    """N strings that stay in their file until one is asked for: as a list they weigh ten times."""
+
+    def __init__(self, run: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
+        """run: their UTF-8, one after the other; offsets: int64 [N + 1], where each begins."""
+        self._run = run
+        self._offsets = offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return list(self)[index]
+        row = range(len(self))[index]  # counts from the end too, and raises IndexError beyond it
+        start, end = self._offsets[row : row + 2].tolist()
+        return self._run[start:end].tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        run = self._run.tobytes()
+        return (run[a:b].decode() for a, b in itertools.pairwise(self._offsets.tolist()))
+
+
+def read_strings(folder: Path, name: str) -> Strings:
+    """Map what `write_strings` stored."""
+    return Strings(
+        read_array(folder / f"{name}.utf8.npy"), read_array(folder / f"{name}.offsets.npy")
+    )

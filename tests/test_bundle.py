@@ -139,7 +139,12 @@ def test_strings_survive_a_round_trip(
 ) -> None:
     folder = tmp_path_factory.mktemp("strings")
     write_strings(folder, "x", values)
-    assert read_strings(folder, "x") == values
+    kept = read_strings(folder, "x")
+    assert (len(kept), list(kept)) == (len(values), values)
+    assert [kept[n] for n in range(-len(values), len(values))] == values + values
+    assert kept[1:-1] == values[1:-1]
+    with pytest.raises(IndexError):
+        kept[len(values)]
 
 
 def test_a_catalogue_survives_a_round_trip(tmp_path: Path) -> None:
@@ -149,7 +154,7 @@ def test_a_catalogue_survives_a_round_trip(tmp_path: Path) -> None:
     )  # fmt: skip
     catalog.write(tmp_path)
     again = Catalog.read(tmp_path)
-    assert (again.ids, again.titles) == (catalog.ids, catalog.titles)
+    assert (again.ids, list(again.titles)) == (catalog.ids, catalog.titles)
     assert again.years.tolist() == [1994, 0]
     assert again.genres_of(0) == ["Crime"]
     assert again.genres_of(1) == []
