@@ -25,7 +25,7 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz docs lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
@@ -91,6 +91,9 @@ container: $(INSTALLED)  ## Build a container image of the newest Bento
 	then run make container again." >&2; exit 1; }; \
 	test -e "$(BENTOML_HOME)/bentos/usher/latest" || $(MAKE) --no-print-directory bento && \
 	$(PY) -m bentoml containerize --backend $$engine usher:latest
+
+docs: $(INSTALLED)  ## Write what the pages of docs/ say of the code
+	@$(PY) -m docs.generate
 
 lock: $(INSTALLED)  ## Pin requirements/*.in into service.txt and full.txt (UPGRADE=1 for newer ones)
 	@$(LOCK) --output-file requirements/full.txt requirements/{service,training,dev}.in

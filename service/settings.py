@@ -24,7 +24,9 @@ SECRETIVE = ("_URL", "_KEYS", "_TRACES")
 class Settings(BaseSettings):
     """What an operator may choose. Defaults suit one worker per core."""
 
-    model_config = SettingsConfigDict(env_prefix="USHER_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="USHER_", extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
     model: str | None = None
     """A tag in BentoML's model store (`usher:latest`) or a bundle's folder. Unset: the model that

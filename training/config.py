@@ -40,9 +40,11 @@ class KullbackLeibler(Section):
     """Weight of the KL term. KL is in nats per user and latent dimension (mean over both)."""
 
     weight: float = Field(0.01, ge=0)
+    """Weight of the term, or what it rises to."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the weight rises from 0 to `weight` over the first `annealing_epochs`."""
     annealing_epochs: int = Field(0, ge=0)
+    """Epochs the weight takes to rise (linear and cosine)."""
     free_bits: float = Field(0.0, ge=0)
     """Bits per user, shared evenly by the latent dimensions, that cost nothing."""
 
@@ -51,7 +53,10 @@ class LearningRate(Section):
     """Step size of AdamW and how it changes."""
 
     initial: float = Field(5e-4, gt=0)
+    """The rate after warm-up; of one cycle, its peak."""
     schedule: Literal["constant", "plateau", "one_cycle"] = "constant"
+    """constant; plateau: halved when `monitor` stands still; one_cycle: up and down once (Smith and
+    Topin 2018)."""
     warmup_epochs: int = Field(0, ge=0)
     """Epochs over which the rate rises linearly from 0 (constant and plateau)."""
     plateau_patience: int = Field(4, ge=0)
@@ -65,6 +70,7 @@ class Teaching(Section):
     """What a strong transductive model teaches the network; nothing of it is served."""
 
     kind: Literal["bayesian-svdpp"] = "bayesian-svdpp"
+    """The kind of teacher: Bayesian SVD++ by Gibbs sampling (myFM)."""
     rank: int = Field(24, ge=1)
     """Factors of the teacher."""
     draws: int = Field(250, ge=21)
@@ -119,6 +125,7 @@ class Optimisation(Section):
     batch_users: int = Field(128, ge=1)
     """Users per batch; at 165 ratings each (MovieLens), 12 users hold about 2,000 ratings."""
     max_epochs: int = Field(100, ge=1)
+    """Passes over the users at most."""
     patience: int = Field(15, ge=1)
     """Epochs without improvement of `monitor` on validation before training ends."""
     monitor: Literal["rmse", "ndcg"] = "rmse"
@@ -126,7 +133,9 @@ class Optimisation(Section):
     hidden_share: tuple[float, float] = (0.05, 0.5)
     """Range of the share of each history that is hidden and predicted."""
     rating_weight: float = Field(1.0, ge=0)
+    """Weight of the likelihood of the hidden stars."""
     preference_weight: float = Field(0.1, ge=0)
+    """Weight of the multinomial likelihood of the hidden liked items."""
     negatives: int = Field(0, ge=0)
     """Items sampled per batch for the preference likelihood; 0: all items, the full softmax."""
     mixup: float = Field(0.0, ge=0)
@@ -160,6 +169,7 @@ class Configuration(Section):
     """One run: what is fitted, how, on what split, from which seed."""
 
     name: str
+    """What reports, runs and versions call it; unset in a YAML, the file's name."""
     seed: int = Field(1, ge=0, lt=2**32)
     """Seed of initialisation, batches and hiding."""
     network: Architecture = Architecture()

@@ -7,10 +7,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Shallow(BaseModel):
-    """A linear path from liked items to the preference logits: EASE at a rank."""
+class Shape(BaseModel):
+    """A part of an architecture: immutable, and nothing beyond the named fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Shallow(Shape):
+    """A linear path from liked items to the preference logits: EASE at a rank."""
 
     rank: int = Field(400, ge=1)
     """Numbers an item weighs on each side of the path."""
@@ -18,10 +22,8 @@ class Shallow(BaseModel):
     """Ridge penalty of EASE."""
 
 
-class RaterEncoding(BaseModel):
+class RaterEncoding(Shape):
     """Items encoded from the training users who rated them (models.networks.rater_encoding)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(32, ge=1)
     """Width D of a training user's vector; nothing of them is served."""
@@ -31,10 +33,8 @@ class RaterEncoding(BaseModel):
     """Whether an item also keeps free rating factors, which memorise, beside the encoded ones."""
 
 
-class Architecture(BaseModel):
+class Architecture(Shape):
     """Sizes and dropout rates of one HybridVAE; saved with its checkpoint and in the manifest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_factors: int = Field(150, ge=1)
     """Width F of an item's embedding and of its factors in both heads."""

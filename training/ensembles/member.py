@@ -29,6 +29,7 @@ class Member(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
     """What reports call it, and its folder in the run's."""
     kind: Kind = "hybrid-vae"
+    """A network of its own, or the closed form on the teacher's item factors."""
     seed_offset: int = Field(0, ge=0, lt=2**31)
     """Added to the configuration's seed; the teacher's seed stays."""
     network: dict[str, Any] = Field({})

@@ -1,0 +1,84 @@
+"""The pages: current where they are generated, and every block of code in them runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from docs.generate import files
+from service.settings import Settings
+from tests.doc_blocks import PAGES, Block, Checkout, blocks_of, tiny_data
+from tests.service_fixtures import ROOT
+
+READ: dict[str, Callable[[str], Any]] = {
+    "json": json.loads, "yaml": yaml.safe_load, "text": str
+}  # fmt: skip
+RUN = ("sh", "python")
+
+
+def test_what_is_generated_is_current() -> None:
+    stale = [path.name for path, content in files().items() if path.read_text() != content]
+    assert stale == [], "make docs writes them"
+
+
+def test_every_variable_and_key_is_told() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    for name in Settings.model_fields:
+        assert f"| `USHER_{name.upper()}` | " in page
+    sources = [*ROOT.glob("service/**/*.py"), *ROOT.glob("training/**/*.py"), ROOT / "Makefile"]
+    named = set(re.findall(r"\bUSHER_[A-Z_]+[A-Z]\b", "\n".join(p.read_text() for p in sources)))
+    assert {name for name in named if f"`{name}`" not in page} == set()
+    assert "|  |" not in page, "a field without a docstring"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_are_of_a_kind_that_is_checked(page: str) -> None:
+    for block in blocks_of(page):
+        assert block.kind in {*READ, *RUN}, block.text
+        if block.kind in READ:
+            READ[block.kind](block.text)
+    unfenced = re.sub(
+        r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    assert not re.search(r"\n\n    \S", unfenced), "code is fenced, so that it is found and run"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, data: Path) -> Iterator[Checkout]:
+    made = Checkout.make(tmp_path, data)
+    yield made
+    made.end()
+
+
+def runnable(page: str) -> list[Block]:
+    return [block for block in blocks_of(page) if block.kind in RUN and block.why_not is None]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)])
+def test_every_block_runs_as_it_stands(page: str, checkout: Checkout) -> None:
+    for block in runnable(page):
+        checkout.run(block)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_within_the_project_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
+        if not target.startswith(("http://", "https://")):
+            path, _, anchor = target.partition("#")
+            linked = (ROOT / page).parent / path if path else ROOT / page
+            assert linked.exists(), target
+            if anchor:
+                titles = re.findall(r"^#+ (.+)$", linked.read_text(), flags=re.MULTILINE)
+                slugs = {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
+                assert anchor in slugs, target
