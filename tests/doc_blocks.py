@@ -138,7 +138,7 @@ class Checkout:
 
 def tiny_data(folder: Path) -> Path:
     """MovieLens latest-small as it comes, but tiny: a folder for USHER_DATA_DIR."""
-    ratings = load_ratings("synthetic:users=150,items=150,ratings=5000", SourceSettings())
+    ratings = load_ratings("synthetic:users=150,items=400,ratings=6000", SourceSettings())
     catalog = ratings.catalog
     home = folder / "ml-latest-small"
     home.mkdir(parents=True)
