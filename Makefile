@@ -28,7 +28,7 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container check-gpu-libraries lint bench soak fuzz lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
@@ -101,8 +101,11 @@ container: $(INSTALLED)  ## Build a container image of the newest Bento: GPU=1, 
 	    --backend $$engine $$(test $$engine = docker || echo --opt format=docker) && \
 	$$engine image inspect "$$image" >/dev/null && \
 	printf '%s\n' "Built $$image. To run it by itself, with keys of your own:" \
-	    "  $$engine run --read-only --tmpfs /tmp --cap-drop ALL $(if $(GPU),--gpus all )-p 3000:3000 -e USHER_API_KEYS $$image" \
+	    "  $$engine run --read-only --tmpfs /tmp --cap-drop ALL $(if $(GPU),--gpus all -v usher-engines:/engines )-p 3000:3000 -e USHER_API_KEYS $$image" \
 	    "With its cache and ratings: deploy/compose.yaml; docs/operations.md has more."
+
+check-gpu-libraries: $(INSTALLED)  ## Resolve onnxruntime-gpu against the pinned libraries (2.7 GB, no GPU)
+	@$(PY) -m tests.benchmarks.gpu_libraries
 
 lock: $(INSTALLED)  ## Pin requirements/*.in into full.txt and the two service*.txt (UPGRADE=1 for newer ones)
 	@$(LOCK) --output-file requirements/full.txt requirements/{service,training,dev}.in
