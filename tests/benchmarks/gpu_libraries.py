@@ -57,7 +57,7 @@ def _tensorrt_pin() -> str:
 
 
 def _install(python: Path, *what: str, must: bool = True) -> bool:
-    command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *what]
+    command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *what]
     return subprocess.run(command, check=must, capture_output=not must).returncode == 0
 
 
@@ -111,7 +111,7 @@ def _resolved(provider: Path, folders: list[str], without_tensorrt: bool) -> dic
 
 
 def _output(python: Path, *arguments: str) -> str:
-    command = [python, *arguments]
+    command = [str(python), *arguments]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
