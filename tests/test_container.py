@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
@@ -209,6 +210,17 @@ def listens(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=1).status_code == 200
     except httpx.TransportError:
         return False
+
+
+@needs_root
+def test_a_worker_that_is_killed_is_replaced(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    with contained(elsewhere, tmp_path, free_port(), USHER_API_KEYS=KEY) as (service, _):
+        await_ready(service)
+        (worker,) = psutil.Process(service.process.pid).children()
+        worker.kill()
+        await_condition(lambda: not worker.is_running(), "it is gone")
+        await_ready(service)
+        assert service.get("/v1/model", KEY)[0] == 200
 
 
 @needs_root
