@@ -34,5 +34,3 @@ def test_files_that_are_named_exist(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
     for name in re.findall(r"(?:deploy|results|requirements)/[\w/.-]*\w", text):
         assert (ROOT / name).exists() or name == "deploy/.env", name
-    for target in re.findall(r"\]\(([\w./-]+)", text):
-        assert (ROOT / "docs" / target).exists(), target
