@@ -10,6 +10,8 @@ ARGS   ?=
 ONLY   ?=
 MODEL  ?=
 AGAIN  ?=
+GPU    ?=
+IMAGE  ?=
 
 export BENTOML_HOME ?= $(CURDIR)/.usher/bentoml
 export BENTOML_DO_NOT_TRACK ?= True
@@ -17,6 +19,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 PY        := .venv/bin/python
 INSTALLED := .venv/installed
 RECIPE    := $(if $(CONFIG),--config $(CONFIG)) $(if $(DATA),--data "$(DATA)") $(ARGS)
+BENTO     := $(if $(GPU),usher-gpu,usher)
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --strip-extras --allow-unsafe \
              --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
@@ -25,7 +28,7 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz docs lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz docs check-gpu-libraries lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
@@ -81,26 +84,38 @@ activate: $(INSTALLED)  ## Serve MODEL from now on, in running services too: MOD
 pull-ratings: $(INSTALLED)  ## Write the ratings people gave to .usher/given-ratings.csv
 	@$(PY) -m service.local pull
 
-bento: $(INSTALLED)  ## Package the service and its newest model as a Bento
+bento: $(INSTALLED)  ## Package the service and its newest model as a Bento; GPU=1 for NVIDIA's
 	$(train_if_no_model)
-	@$(PY) -m bentoml build
+	@$(PY) -m bentoml build --bentofile $(if $(GPU),bentofile.gpu.yaml,bentofile.yaml)
 
-container: $(INSTALLED)  ## Build a container image of the newest Bento
+# BentoML reads the image's template from its temporary folder, and nothing outside the folder that
+# it is called in: so that one is both. podman keeps health checks in docker's format alone.
+container: $(INSTALLED)  ## Build a container image of the newest Bento: GPU=1, IMAGE=name:tag
 	@for engine in docker podman; do $$engine version >/dev/null 2>&1 && break; engine=; done; \
 	test -n "$$engine" || { echo "No container engine answers here: start docker or podman, \
 	then run make container again." >&2; exit 1; }; \
-	test -e "$(BENTOML_HOME)/bentos/usher/latest" || $(MAKE) --no-print-directory bento && \
-	$(PY) -m bentoml containerize --backend $$engine usher:latest
+	test -e "$(BENTOML_HOME)/bentos/$(BENTO)/latest" || $(MAKE) --no-print-directory bento && \
+	image="$(or $(IMAGE),$(BENTO):$$(cat "$(BENTOML_HOME)/bentos/$(BENTO)/latest"))" && \
+	scratch="$$(mktemp -d)" && trap 'rm -rf "$$scratch"' EXIT && cd "$$scratch" && \
+	TMPDIR="$$scratch" $(CURDIR)/$(PY) -m bentoml containerize $(BENTO):latest --image-tag "$$image" \
+	    --backend $$engine $$(test $$engine = docker || echo --opt format=docker) && \
+	$$engine image inspect "$$image" >/dev/null && \
+	printf '%s\n' "Built $$image. To run it by itself, with keys of your own:" \
+	    "  $$engine run --read-only --tmpfs /tmp --cap-drop ALL $(if $(GPU),--gpus all -v usher-engines:/engines )-p 3000:3000 -e USHER_API_KEYS $$image" \
+	    "With its cache and ratings: deploy/compose.yaml; docs/operations.md has more."
 
 docs: $(INSTALLED)  ## Write what the pages of docs/ say of the code
 	@$(PY) -m docs.generate
 
-lock: $(INSTALLED)  ## Pin requirements/*.in into service.txt and full.txt (UPGRADE=1 for newer ones)
+check-gpu-libraries: $(INSTALLED)  ## Resolve onnxruntime-gpu against the pinned libraries (2.7 GB, no GPU)
+	@$(PY) -m tests.benchmarks.gpu_libraries
+
+lock: $(INSTALLED)  ## Pin requirements/*.in into full.txt and the two service*.txt (UPGRADE=1 for newer ones)
 	@$(LOCK) --output-file requirements/full.txt requirements/{service,training,dev}.in
 	@sed -E 's/^(torch==[0-9.]+)\+.*/\1/' requirements/full.txt > requirements/full.tmp
 	@mv requirements/full.tmp requirements/full.txt
-	@$(LOCK) --no-annotate --constraint requirements/full.txt --output-file requirements/service.txt \
-	    requirements/service.in
+	@for image in service service-gpu; do $(LOCK) --no-annotate --constraint requirements/full.txt \
+	    --output-file requirements/$$image.txt requirements/$$image.in || exit; done
 
 clean:  ## Remove what make created; ratings people gave stay unless RATINGS=remove
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -28,6 +28,7 @@ from service.providers import (
     gpu_kind,
     in_use,
     options_of,
+    preload_libraries,
     requested,
 )
 from service.settings import Provider
@@ -119,6 +120,7 @@ class Engine:
         if engine_cache is not None and "tensorrt" in self.allowed:
             engines = engine_folder(engine_cache, bundle.digest, gpu_kind())
             engines.mkdir(parents=True, exist_ok=True)
+        preload_libraries(requested(self.allowed))
         self._top_k = bundle.manifest.top_k
         self._recommend = _open_recommend(bundle, self.allowed, engines)
         self._rate = _open_session(str(bundle.rate_graph), self.allowed, engines)

@@ -5,12 +5,20 @@ can tell. A provider in use that was not allowed is a mismatch, and the worker i
 
 TensorRT builds an engine for each graph, which takes minutes and fits one GPU, one version of the
 libraries and one graph alone; it is kept in a folder whose name says all three.
+
+NVIDIA's libraries come as wheels, in folders where the system's loader does not look. They are
+loaded before onnxruntime asks for them by name.
 """
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
+import logging
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import onnxruntime as ort
@@ -22,12 +30,39 @@ ONNX_NAMES: dict[Provider, str] = {
     "cuda": "CUDAExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
+TENSORRT_LIBRARIES = ("libnvinfer.so.*", "libnvonnxparser.so.*")
+"""In this order: the second needs the first."""
+
+log = logging.getLogger("usher")
 
 
 def requested(allowed: Sequence[Provider]) -> list[str]:
     """The names to ask a session for: those allowed that this build of onnxruntime knows."""
     known = set(ort.get_available_providers())
     return [ONNX_NAMES[name] for name in allowed if ONNX_NAMES[name] in known]
+
+
+def preload_libraries(names: Sequence[str]) -> None:
+    """Load what the requested providers need from NVIDIA's wheels; nothing for a CPU.
+
+    What is not there may still be where the system's loader looks: a session tells in the end.
+    """
+    if {ONNX_NAMES["cuda"], ONNX_NAMES["tensorrt"]} & set(names):
+        with redirect_stdout(sys.stderr):  # it prints; the standard output is the access log's
+            ort.preload_dlls(directory="")
+    if ONNX_NAMES["tensorrt"] in names:  # onnxruntime leaves these to us
+        for library in _tensorrt_libraries():
+            try:
+                ctypes.CDLL(str(library))
+            except OSError as error:
+                log.warning("A library of TensorRT's cannot be loaded: %s", error)
+
+
+def _tensorrt_libraries() -> Iterator[Path]:
+    package = importlib.util.find_spec("tensorrt_libs")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        for pattern in TENSORRT_LIBRARIES:
+            yield from sorted(Path(folder).glob(pattern))
 
 
 def options_of(name: str, engines: Path | None) -> dict[str, str]:

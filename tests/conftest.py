@@ -9,7 +9,7 @@ import tempfile
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.service_fixtures"]
+pytest_plugins = ["tests.service_fixtures", "tests.bento_fixtures"]
 
 settings.register_profile("usher", derandomize=True, deadline=None)
 settings.load_profile("usher")
@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["BENTOML_HOME"] = STORE.name
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime before us
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

