@@ -18,6 +18,7 @@ from models.networks.architecture import Architecture
 from training.ensembles.member import Member, overridden
 from training.errors import ConfigurationError
 from training.section import Section
+from training.suggestions import meant
 
 
 class Evaluation(Section):
@@ -270,8 +271,9 @@ def _read(name: str) -> dict[str, Any]:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if name not in shipped_configurations():
+            near = meant(name, shipped_configurations())
             raise ConfigurationError(
-                f"There is no configuration named {name}; choose one of "
+                f"There is no configuration named {name}{near}; choose one of "
                 f"{', '.join(shipped_configurations())}, or give the path of a .yaml file."
             )
         path = Path(str(resources.files("training") / "configs" / f"{name}.yaml"))

@@ -15,6 +15,8 @@ from training.ratings import Ratings
 from training.split import Split
 
 CLAIM = "configuration.json"
+OUTCOMES = ("report.json", "report.html")
+"""What only a run that came to its end leaves; an earlier one's would be taken for its own."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Request:
 def claim_folder(request: Request) -> None:
     """Write what runs here into its folder; a resumed run must be the same one.
 
-    Raises ConfigurationError if it is another one.
+    What an earlier run reported there goes. Raises ConfigurationError if it is another one.
     """
     request.folder.mkdir(parents=True, exist_ok=True)
     path = request.folder / CLAIM
@@ -59,4 +61,6 @@ def claim_folder(request: Request) -> None:
         )
     if request.resume and not path.exists():
         request.say(f"There is nothing to resume in {request.folder}; the run starts anew.")
+    for name in OUTCOMES:
+        (request.folder / name).unlink(missing_ok=True)
     path.write_text(json.dumps(content, indent=2))

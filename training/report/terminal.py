@@ -1,56 +1,17 @@
-"""What a run leaves behind: report.json for machines, tables for people.
-
-A RunReport holds every figure; whatever shows a run reads it from there.
-"""
+"""A run as tables in a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from models.manifest import DataRecord
-from training.ensembles.ensemble_report import EnsembleReport, members_table
-from training.evaluation.reliability import Reliability
+from training.ensembles.ensemble_report import members_table
 from training.evaluation.reliability_table import reliability_table
-from training.evaluation.scores import Comparison, results_table
-
-
-class RunReport(BaseModel):
-    """One run: what was fitted on what, what was chosen, and every held-out figure."""
-
-    model_config = ConfigDict(frozen=True)
-
-    configuration: dict[str, Any]
-    data: DataRecord
-    protocol: str
-    split_seed: int
-    split_digest: str
-    seed: int
-    fit_rows: int
-    refit_rows: int
-    chosen_epoch: int | None
-    epochs: list[dict[str, float]]
-    warnings: list[str]
-    ensemble: EnsembleReport | None
-    validation: Comparison
-    tests: list[Comparison]
-    reliability: list[Reliability]
-    seconds: dict[str, float]
-    code_version: str
-
-
-def write_report(report: RunReport, folder: Path) -> Path:
-    """Write report.json into `folder` and return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "report.json"
-    path.write_text(report.model_dump_json(indent=2))
-    return path
+from training.evaluation.scores import results_table
+from training.report.record import RunReport
 
 
 def print_report(report: RunReport, console: Console) -> None:
