@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from rich.markup import escape
 
 from training.command_line import DEFAULT_CONFIG, DEFAULT_DATA, SMALL_CONFIG, STATE, parser
 from training.commands import look_back
+from training.commands.terminal import WIDEST, Terminal, output, voice
 from training.config import Configuration, load_configuration
 from training.errors import DataUnavailable, TrainingError
 from training.ratings import Ratings
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     try:
         if options.command in look_back.COMMANDS:
-            look_back.COMMANDS[options.command](options, console, _output(width=140), STATE)
+            terminal = Terminal(console, output(WIDEST))
+            look_back.COMMANDS[options.command](options, terminal, STATE)
             return 0
         return COMMANDS[options.command](options, console)
     except TrainingError as error:
@@ -71,7 +73,7 @@ def train(options: argparse.Namespace, console: Console) -> int:
         return 130
     request, outcome, paths = done
     if not options.json:
-        print_report(outcome.report, _output())
+        print_report(outcome.report, output())
     version = new_version(request.configuration, datetime.now(UTC))
     STATE.mkdir(exist_ok=True)
     with (
@@ -125,7 +127,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> int:
     if options.json:
         print(outcome.report.model_dump_json(indent=2))
     else:
-        print_report(outcome.report, _output())
+        print_report(outcome.report, output())
     return 0
 
 
@@ -145,6 +147,7 @@ def _carry_out(
     from training.experiments.entry import finished, started
     from training.experiments.recording import recorded
     from training.report import write_report
+    from training.report.found import note_newest
     from training.report.page import write_page
     from training.run import run
 
@@ -158,6 +161,7 @@ def _carry_out(
         path = write_report(outcome.report, request.folder)
         page = write_page(outcome.report, request.folder)
         recording.finish(finished(outcome.report, path))
+    note_newest(path, STATE)
     request.say(f"Report: {path}, and to look at: {page}")
     return request, outcome, Paths(path, page)
 
@@ -171,7 +175,7 @@ def accuracy(options: argparse.Namespace, console: Console) -> int:
 
     cells, record = planned(options.only), Record(options.record)
     job = Job(
-        cells, record, STATE, SourceSettings.from_environment(os.environ), _voice(console),
+        cells, record, STATE, SourceSettings.from_environment(os.environ), voice(console),
         again=options.again, keep_older=options.keep_older,
     )  # fmt: skip
     failed = measure(job)
@@ -179,7 +183,7 @@ def accuracy(options: argparse.Namespace, console: Console) -> int:
     if options.json:
         print(json.dumps([row.model_dump(mode="json") for row in shown], indent=2))
     else:
-        _output(width=140).print(accuracy_table(shown))
+        output(width=140).print(accuracy_table(shown))
     return 2 if failed else 0
 
 
@@ -204,22 +208,8 @@ def ablate(options: argparse.Namespace, console: Console) -> int:
         return 0
     source, protocol = request.ratings.origin.source, request.split.protocol
     title = f"{request.configuration.name} on {source}, {protocol}, validation rows"
-    _output().print(ablation_table(trials, title))
+    output().print(ablation_table(trials, title))
     return 0
-
-
-def _voice(console: Console) -> Callable[[str], None]:
-    """What tells a person things: plain lines that a terminal wraps."""
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-    return say
-
-
-def _output(width: int = 120) -> Console:
-    """Standard output; wide enough for the table where there is no terminal to ask."""
-    return Console() if sys.stdout.isatty() else Console(width=width)
 
 
 def _request(options: argparse.Namespace, console: Console) -> Request:
@@ -241,7 +231,7 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
     )  # fmt: skip
     folder = options.folder or _run_folder(configuration, ratings)
     return Request(
-        ratings, split, configuration, folder, _voice(console),
+        ratings, split, configuration, folder, voice(console),
         resume=options.resume, progress=console.is_terminal, pairwise=options.pairwise,
     )  # fmt: skip
 

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from training.commands.help import PROGRAM, Examples, add_command
+from training.commands.terminal import Terminal, voice
 from training.report import print_report, read_report
 from training.report.browser import open_page
 from training.report.compared import compare_reports
@@ -79,7 +78,7 @@ def add_compare(commands: Any) -> None:
     _add_ways(sub)
 
 
-def experiments(options: argparse.Namespace, told: Console, output: Console, state: Path) -> None:
+def experiments(options: argparse.Namespace, terminal: Terminal, state: Path) -> None:
     """Print the recorded runs from best to worst, and what differs between them."""
     from training.experiments.listing import listed_runs, ranked
     from training.experiments.table import differences_table, runs_table
@@ -91,14 +90,16 @@ def experiments(options: argparse.Namespace, told: Console, output: Console, sta
         print(json.dumps(ordered, indent=2))
         return
     if not places:
-        told.print("No such run is recorded yet: make train, make evaluate and make accuracy do.")
+        terminal.told.print(
+            "No such run is recorded yet: make train, make evaluate and make accuracy do."
+        )
     for place, group in places.items():
-        output.print(runs_table(place, group, options.by))
+        terminal.output.print(runs_table(place, group, options.by))
         if (differences := differences_table(group)) is not None:
-            output.print(differences)
+            terminal.output.print(differences)
 
 
-def report(options: argparse.Namespace, told: Console, output: Console, state: Path) -> None:
+def report(options: argparse.Namespace, terminal: Terminal, state: Path) -> None:
     """Make the page of a run anew from its report.json, say where it is, and open it."""
     path = report_path(options.run, state) if options.run else newest_report(state)
     found = read_report(path)
@@ -108,16 +109,17 @@ def report(options: argparse.Namespace, told: Console, output: Console, state: P
         print(json.dumps({"report": str(path), "page": str(page), "opened": opened}, indent=2))
         return
     if options.print:
-        print_report(found, output)
+        print_report(found, terminal.output)
     print(page)
 
 
-def compare(options: argparse.Namespace, told: Console, output: Console, state: Path) -> None:
+def compare(options: argparse.Namespace, terminal: Terminal, state: Path) -> None:
     """Write the page of two runs, and print the same in short."""
     paths = report_path(options.a, state), report_path(options.b, state)
     a, b = (read_report(path) for path in paths)
     compared = compare_reports(a, b, paths)
-    page = options.to or state / COMPARISONS / _named(paths)
+    name = f"{compared.a.folder}-{compared.b.folder}.html"
+    page = options.to or state / COMPARISONS / name
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(rendered(compared_page(a, b, compared)), encoding="utf-8")
     opened = options.open and open_page(page)
@@ -125,18 +127,14 @@ def compare(options: argparse.Namespace, told: Console, output: Console, state: 
         content = compared.model_dump(mode="json") | {"page": str(page), "opened": opened}
         print(json.dumps(content, indent=2))
         return
-    print_compared(compared, output)
-    told.print(f"Comparison: {page}", highlight=False, soft_wrap=True, markup=False)
+    print_compared(compared, terminal.output)
+    voice(terminal.told)(f"Comparison: {page}")
 
 
-LookBack = Callable[[argparse.Namespace, Console, Console, Path], None]
+LookBack = Callable[[argparse.Namespace, Terminal, Path], None]
 COMMANDS: dict[str, LookBack] = {
     command.__name__: command for command in (experiments, report, compare)
 }
-
-
-def _named(paths: tuple[Path, Path]) -> str:
-    return "-".join(path.resolve().parent.name for path in paths) + ".html"
 
 
 def _add_ways(sub: argparse.ArgumentParser) -> None:

@@ -30,6 +30,11 @@ class Side(Part):
     seed: int
     code_version: str
 
+    @property
+    def folder(self) -> str:
+        """The name of the folder it lies in."""
+        return self.report.resolve().parent.name
+
 
 class FigurePair(Part):
     """A figure of both runs' models on one fold; null where a run has none.

@@ -18,7 +18,7 @@ from training.report.sections.errors import errors_section
 from training.report.sections.intervals import intervals_section
 from training.report.sections.learning import learning_section
 from training.report.sections.members import members_section
-from training.report.sections.origin import facts, time_section
+from training.report.sections.origin import WHEN, facts, time_section
 from training.report.sections.results import BETTER, DRAWN, NAMES
 from training.report.sections.stars import stars_section
 from training.report.shown import Shown
@@ -36,8 +36,9 @@ def compared_page(a: RunReport, b: RunReport, compared: Compared) -> Page:
     parts = (learning_section, stars_section, errors_section, intervals_section, time_section)
     sections = [_section(part, runs, together=compared.comparable) for part in parts]
     return Page(
-        title=f"A: {a.name} on {a.data.source} | B: {b.name} on {b.data.source}",
-        lead="Two runs of Usher side by side.",
+        title=f"{compared.a.folder} against {compared.b.folder}",
+        lead=f"Two runs of Usher side by side. A: {a.name} on {a.data.source}, {a.protocol}, seed "
+        f"{a.seed}. B: {b.name} on {b.data.source}, {b.protocol}, seed {b.seed}.",
         blocks=_summary(runs, compared),
         sections=[
             _figures(compared),
@@ -64,7 +65,7 @@ def _section(
 
 def _summary(runs: Sequence[Shown], compared: Compared) -> list[Block]:
     a, b = (dict(facts(run.report)) for run in runs)
-    rows = [_row(name, a[name], b[name]) for name in a]
+    rows = [_row(name, a[name], b[name]) for name in a if name != WHEN]
     blocks: list[Block] = []
     if compared.why_not:
         blocks.append(Note(f"Not comparable. {compared.why_not}", "warning"))
@@ -73,7 +74,7 @@ def _summary(runs: Sequence[Shown], compared: Compared) -> list[Block]:
         for run in runs
         for warning in run.report.warnings
     ]
-    table = Table("What the two runs were made of", ("", "A", "B"), rows, frozenset({1, 2}))
+    table = Table("What the two runs were made of", ("fact", "A", "B"), rows, frozenset({1, 2}))
     return [*blocks, table]
 
 
@@ -112,13 +113,13 @@ def _drawn(compared: Compared) -> Iterator[Figure]:
 
 
 def _pair(pair: FigurePair) -> list[str | Cell]:
-    more = {None: "", "a": "worse", "b": "better"}[pair.better]
+    apart = {None: "", "a": "worse", "b": "better"}[pair.better] if pair.overlap is False else ""
     told = "–" if pair.difference is None else f"{pair.difference:+.4f}"
     sides = (("a", pair.a), ("b", pair.b))
     return [
         NAMES[pair.figure],
         *(_estimate(value, pair.better == letter) for letter, value in sides),
-        Cell(told, more),
+        Cell(told, apart),
         {None: "–", True: "overlap", False: "apart"}[pair.overlap],
     ]
 

@@ -11,12 +11,25 @@ from training.suggestions import meant
 
 RUNS = "runs"
 FETCHED = "reports"
+NEWEST = "newest-report"
 RUN_ID = re.compile(r"[0-9a-f]{6,32}")
 
 
+def note_newest(report: Path, state: Path) -> None:
+    """Keep where the newest report is: a run may have a folder anywhere."""
+    state.mkdir(exist_ok=True)
+    (state / NEWEST).write_text(str(report.resolve()))
+
+
 def newest_report(state: Path) -> Path:
-    """The report written last in the folder of runs. Raises DataError if there is none."""
+    """The report written last, in the folder of runs or where the last run was told to go.
+
+    Raises DataError if there is none.
+    """
     found = list((state / RUNS).glob(f"**/{REPORT}"))
+    noted = state / NEWEST
+    if noted.is_file() and (elsewhere := Path(noted.read_text())).is_file():
+        found.append(elsewhere)
     if not found:
         raise DataError(
             f"No run has left a report in {state / RUNS}: make train or make evaluate first, or "

@@ -28,28 +28,31 @@ class Spread:
 
 
 def distribution_chart(
-    spreads: Sequence[Spread], bins: Sequence[float], names: Names, alt: str
+    spreads: Sequence[Spread], bins: Sequence[float], names: Names, alt: str, colour: int = 0
 ) -> Markup:
-    """Outline, the middle half as a box, the median as a point; a rule where the aim is."""
+    """Outline, the middle half as a bar, the median as a point; a rule where the aim is."""
     place = Place(300.0)
     x = categories([spread.label for spread in spreads], place.left, place.right)
     y = linear((bins[0], bins[-1]), place.bottom, TOP + 8)
     parts = frame(place, x, y, names.x, names.y)
     for number, spread in enumerate(spreads):
-        parts += _spread(number, spread, bins, x, y)
+        parts += _spread(number, spread, bins, (x, y), f"s{colour}")
     return drawing(place.height, alt, *parts)
 
 
-def _spread(number: int, spread: Spread, bins: Sequence[float], x: Axis, y: Axis) -> list[Markup]:
+def _spread(
+    number: int, spread: Spread, bins: Sequence[float], axes: tuple[Axis, Axis], kind: str
+) -> list[Markup]:
+    x, y = axes
     middle, room = x.at(number), (x.at(1) - x.at(0)) * FULL
     _, lower, median, upper, _ = (y.at(value) for value in spread.quantiles)
     low, high = (y.at(end) for end in spread.aim)
     outline = _outline(spread.counts, bins, middle, room, y)
     return [
         rectangle(middle - room, min(low, high) - 1, 2 * room, abs(low - high) + 2, "aim"),
-        element("polygon", points=outline, class_="shape s0"),
-        line(middle, lower, middle, upper, "half s0"),
-        dot(middle, median, "dot s0", spread.told, 4),
+        element("polygon", points=outline, class_=f"shape {kind}"),
+        line(middle, lower, middle, upper, f"half {kind}"),
+        dot(middle, median, f"dot {kind}", spread.told, 4),
     ]
 
 

@@ -39,6 +39,10 @@ class History:
         """A text that says whose it is, where there are several."""
         return between.join(filter(None, (self.name, text)))
 
+    def said(self, sentence: str) -> str:
+        """A sentence that says whose it is; by itself it begins with a capital."""
+        return self.told(sentence) if self.name else sentence[0].upper() + sentence[1:]
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -149,7 +153,7 @@ def _lowest(history: History) -> str:
     best = min(told, key=lambda epoch: epoch["validation_rmse"])
     value = best["validation_rmse"]
     beside = f", training {best['train_rmse']:.4f}" if "train_rmse" in best else ""
-    return history.told(f"lowest at epoch {best['epoch']:.0f}, validation {value:.4f}{beside}.")
+    return history.said(f"lowest at epoch {best['epoch']:.0f}, validation {value:.4f}{beside}.")
 
 
 def _went(history: History, figure: str) -> str:
@@ -158,8 +162,8 @@ def _went(history: History, figure: str) -> str:
         return ""
     first, last, low, high = values[0], values[-1], min(values), max(values)
     if low == high:
-        return history.told(f"{low:.4g} throughout.")
-    return history.told(f"from {first:.4g} to {last:.4g}; lowest {low:.4g}, highest {high:.4g}.")
+        return history.said(f"{low:.4g} throughout.")
+    return history.said(f"from {first:.4g} to {last:.4g}; lowest {low:.4g}, highest {high:.4g}.")
 
 
 def _tables(histories: Sequence[History]) -> list[Table]:

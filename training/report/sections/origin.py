@@ -10,6 +10,8 @@ from training.report.charts.bars import Bar, bar_chart
 from training.report.record import RunReport
 from training.report.shown import Shown
 
+WHEN = "Finished"
+
 
 def facts(report: RunReport) -> list[tuple[str, str]]:
     """What a run was made of, in the order a reader asks."""
@@ -26,7 +28,7 @@ def facts(report: RunReport) -> list[tuple[str, str]]:
                       f"{report.refit_rows:,} ratings"),
         ("Scale", scale(report)),
         ("Code", report.code_version),
-        ("Finished", report.created_at or "not in this report.json, which an older version wrote"),
+        (WHEN, report.created_at or "not in this report.json, which an older version wrote"),
     ]  # fmt: skip
 
 
@@ -73,5 +75,5 @@ def _stages(run: Shown) -> Figure:
         Bar(name, value, f"{value:,.1f} s", run.colour)
         for name, value in run.report.seconds.items()
     ]
-    said = f"{total:,.0f} seconds in all: " + ", ".join(f"{b.label} {b.told}" for b in bars) + "."
+    said = f"{total:,.0f} s in all: " + ", ".join(f"{b.label} {b.told}" for b in bars) + "."
     return Figure(run.named("seconds by stage"), bar_chart(bars, said), said)

@@ -10,6 +10,7 @@ from training.report.charts.distributions import Spread, distribution_chart
 from training.report.charts.lines import Names, Series, line_chart
 from training.report.shown import Shown, missing
 
+GIVEN = 5  # the colour of what people did, whoever predicts it
 MEANING = (
     "Each shape is wide where predictions are many; the bar holds their middle half, the dot is "
     "the median, and the line across is the true rating. Predictions are drawn towards the mean "
@@ -42,7 +43,9 @@ def _figure(run: Shown, errors: StarErrors) -> Figure:
         f"Where the rating was {_label(first)} the mean prediction is {first.mean:.2f}, where it "
         f"was {_label(last)} it is {last.mean:.2f}; {errors.rows:,} ratings of {errors.fold}."
     )
-    chart = distribution_chart(spreads, errors.bins, Names("true rating", "predicted rating"), said)
+    chart = distribution_chart(
+        spreads, errors.bins, Names("true rating", "predicted rating"), said, run.colour
+    )
     return Figure(run.named(f"{errors.fold} rows"), chart, said, table=_table(run, errors))
 
 
@@ -69,8 +72,8 @@ def _frequencies(run: Shown, errors: StarErrors) -> Figure:
         for low, high, count in zip(errors.bins[:-1], errors.bins[1:], level.counts, strict=True):
             predicted[_nearest(middles, (low + high) / 2)] += count / errors.rows
     lines = [
-        Series("given", range(len(given)), given, 1, dashed=True),
-        Series("predicted, to the nearest", range(len(given)), predicted, 0),
+        Series("given", range(len(given)), given, GIVEN, dashed=True),
+        Series("predicted, to the nearest", range(len(given)), predicted, run.colour),
     ]
     often = names[given.index(max(given))], names[predicted.index(max(predicted))]
     said = f"{often[0]} was given most often; predictions are nearest to {often[1]} most often."

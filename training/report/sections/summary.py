@@ -25,7 +25,7 @@ def summary(report: RunReport) -> list[Block]:
             ("Split", f"{report.protocol}, seed {report.split_seed}, digest "
                       f"{report.split_digest[:12]}"),
             ("Chosen", chosen(report)),
-            ("Took", f"{sum(report.seconds.values()):,.0f} seconds"),
+            ("Took", f"{sum(report.seconds.values()):,.0f} s"),
         ]),
     ]  # fmt: skip
 
