@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[options.command](options, console)
     except TrainingError as error:
         return _refused(str(error), console)
+    except BrokenPipeError:  # whoever read the result, such as head, has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:  # a folder that cannot be written, a disk that is full
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _refused(f"{what}; make room there, or choose another folder.", console)

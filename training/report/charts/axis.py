@@ -74,7 +74,7 @@ def number(value: float, step: float) -> str:
     """A value with the decimals that tell it from the next."""
     decimals = max(0, math.ceil(-math.log10(step) - 1e-9))
     if decimals > 5:
-        return f"{value:.0e}" if value else "0"
+        return f"{value:.3g}"
     if round(step, decimals) != round(step, decimals + 2):  # 0.25 beside 0.3
         decimals += 1
     return f"{value:,.{decimals}f}"
