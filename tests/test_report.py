@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -48,7 +49,7 @@ def test_a_page_can_be_found_ones_way_in(page: Element) -> None:
     levels = [int(e.tag[1]) for e in page.iter() if re.fullmatch("h[1-6]", str(e.tag))]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
     assert next(page.iter("html")).get("lang") == "en"
 
 
@@ -74,11 +75,11 @@ def test_every_figure_is_in_its_table(finished_runs: FinishedRuns, one: Element)
              "Coverage", "Width"]  # fmt: skip
     assert rows[0] == names
     for scores, row in zip(report.tests[0].scores, rows[1:], strict=True):
-        told = scores.model_dump(mode="json")
+        values = scores.model_dump(mode="json")
         keys = [name.lower() for name in names[1:]]
         assert row[0] == scores.predictor
         for key, cell in zip(keys, row[1:], strict=True):
-            value = told[key]
+            value = values[key]
             assert cell.split()[0] == ("–" if value is None else f"{value:.4f}")
     differences = table(one, "Each baseline less hybrid-vae")
     ease = report.tests[0].differences["ease"]["ndcg@100"]

@@ -41,7 +41,7 @@ class Silent:
 
     name: str = "silent"
 
-    def rate(self, *asked: object) -> None:
+    def rate(self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]) -> None:
         return None
 
     def score(self, histories: Histories) -> None:
@@ -58,7 +58,7 @@ class ByName:
     def for_users(self, users: NDArray[np.int64]) -> Predictor:
         return Tabled(self.name, self.predicted_UI[users])
 
-    def rate(self, *asked: object) -> None:
+    def rate(self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]) -> None:
         raise AssertionError("users must be named first")
 
     def score(self, histories: Histories) -> None:
@@ -86,7 +86,7 @@ def tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def found(
     ratings: Ratings, fold: Fold, tables: tuple[NDArray[np.float32], NDArray[np.float32]]
 ) -> StarErrors:
-    predictors = [Tabled("mine", tables[0]), Silent(), ByName("named", tables[1])]
+    predictors: list[Predictor] = [Tabled("mine", tables[0]), Silent(), ByName("named", tables[1])]
     return measure_star_errors(predictors, ratings, fold, fold.visible)
 
 

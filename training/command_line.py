@@ -30,14 +30,14 @@ RECORD = Path("results/accuracy.json")
 DESCRIPTION = """\
 Ratings in, an evaluated model bundle out.
 
-Every command reads ratings (--data), splits them by a protocol and leaves a record of what it did;
-make calls the same commands. Progress goes to standard error, results to standard output."""
+train, evaluate, ablate and accuracy read ratings, split them by a protocol and keep what they found;
+experiments, report and compare look back at it. make calls the same commands, and each has a --help
+of its own. Progress goes to standard error, results to standard output."""
 OVERVIEW: Examples = (
     ("train the small configuration on MovieLens latest-small, register the model",
      f"{PROGRAM} train --config small --data ml-latest-small"),
     ("look at the newest run", f"{PROGRAM} report"),
-    ("what a command can be asked",
-     f"{PROGRAM} evaluate --help"),
+    ("set two runs side by side", f"{PROGRAM} compare .usher/runs/a .usher/runs/b"),
 )  # fmt: skip
 TRAIN: Examples = (
     ("the default data with the configuration made for its size", f"{PROGRAM} train"),
