@@ -30,9 +30,9 @@ RECORD = Path("results/accuracy.json")
 DESCRIPTION = """\
 Ratings in, an evaluated model bundle out.
 
-train, evaluate, ablate and accuracy read ratings, split them by a protocol and keep what they found;
-experiments, report and compare look back at it. make calls the same commands, and each has a --help
-of its own. Progress goes to standard error, results to standard output."""
+train, evaluate, ablate and accuracy read ratings, split them by a protocol and keep what they
+found; experiments, report and compare look back at it. make calls the same commands, and each has
+a --help of its own. Progress goes to standard error, results to standard output."""
 OVERVIEW: Examples = (
     ("train the small configuration on MovieLens latest-small, register the model",
      f"{PROGRAM} train --config small --data ml-latest-small"),

@@ -72,9 +72,10 @@ def _against(comparison: Comparison, name: str) -> str:
         return "No baseline has this figure."
     sign = -1 if FIGURES[name] else 1
     best, difference = min(found.items(), key=lambda pair: sign * pair[1].value)
-    ends = f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
-    clear = "clearly so" if difference.clear else "which may be chance"
-    return f"The best baseline, {best}, less {comparison.reference}: {ends}, {clear}."
+    interval = f"{difference.low:+.4f} to {difference.high:+.4f}"
+    ends = f"{difference.value:+.4f} (paired, {interval})"
+    clear = "more than chance" if difference.clear else "which may be chance"
+    return f"The best baseline is {best}, at {ends} from {comparison.reference}: {clear}."
 
 
 def _ends(scores: Scores, name: str) -> tuple[float, float, float]:
