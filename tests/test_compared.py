@@ -147,3 +147,19 @@ def test_runs_of_the_record_are_compared_by_their_ids(
     assert Path(printed["a"]["report"]).parent.name == listed["proven-1"].run_id
     assert Path(printed["page"]).is_file()
     assert printed["opened"] is False
+
+
+def test_a_report_of_an_older_version_is_compared_as_far_as_it_goes(
+    finished_runs: FinishedRuns, tmp_path: Path
+) -> None:
+    newer = finished_runs.folder("one") / "report.json"
+    content = json.loads(newer.read_text())
+    del content["star_errors"], content["examples"], content["created_at"]
+    older = tmp_path / "older" / "report.json"
+    older.parent.mkdir()
+    older.write_text(json.dumps(content))
+    target = tmp_path / "page.html"
+    assert main(["compare", str(older), str(newer), "--to", str(target)]) == 0
+    page = parsed(target)
+    assert "Run A's report.json was written by a version" in words(section(page, "errors"))
+    assert table(page, "RMSE by the user's activity")[0][2] == "B: hybrid-vae"

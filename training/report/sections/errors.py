@@ -45,9 +45,9 @@ def _lines(broken: Sequence[Broken], whose: str) -> list[Series]:
                    run.colour, dashed=False)
             for run, errors in broken
         ]  # fmt: skip
-    errors = broken[0][1]
+    run, errors = broken[0]
     return [
-        series(name, _rmse(errors, name, whose), colour, dashed=colour > 0)
+        series(run.named(name), _rmse(errors, name, whose), colour, dashed=colour > 0)
         for colour, name in enumerate(_bands(errors, whose)[0].rmse)
     ]
 

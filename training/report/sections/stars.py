@@ -34,7 +34,7 @@ def stars_section(runs: Sequence[Shown]) -> Section:
 
 def _figure(run: Shown, errors: StarErrors) -> Figure:
     spreads = [
-        Spread(_label(level), level.counts, level.quantiles, (level.lowest, level.highest),
+        Spread(_short(level), level.counts, level.quantiles, (level.lowest, level.highest),
                f"{_label(level)} stars: mean {level.mean:.2f}, {level.rows:,} ratings")
         for level in errors.levels
     ]  # fmt: skip
@@ -44,7 +44,11 @@ def _figure(run: Shown, errors: StarErrors) -> Figure:
         f"was {_label(last)} it is {last.mean:.2f}; {errors.rows:,} ratings of {errors.fold}."
     )
     chart = distribution_chart(
-        spreads, errors.bins, Names("true rating", "predicted rating"), said, run.colour
+        spreads,
+        errors.bins,
+        Names(_axis(errors, "true rating"), "predicted rating"),
+        said,
+        run.colour,
     )
     return Figure(run.named(f"{errors.fold} rows"), chart, said, table=_table(run, errors))
 
@@ -64,7 +68,7 @@ def _table(run: Shown, errors: StarErrors) -> Table:
 
 def _frequencies(run: Shown, errors: StarErrors) -> Figure:
     """How often each rating was given, and how often predictions came nearest to it."""
-    names = tuple(_label(level) for level in errors.levels)
+    names = tuple(_short(level) for level in errors.levels)
     given = [level.rows / errors.rows for level in errors.levels]
     middles = [(level.lowest + level.highest) / 2 for level in errors.levels]
     predicted = [0.0] * len(middles)
@@ -75,9 +79,9 @@ def _frequencies(run: Shown, errors: StarErrors) -> Figure:
         Series("given", range(len(given)), given, GIVEN, dashed=True),
         Series("predicted, to the nearest", range(len(given)), predicted, run.colour),
     ]
-    often = names[given.index(max(given))], names[predicted.index(max(predicted))]
+    often = [_label(errors.levels[shares.index(max(shares))]) for shares in (given, predicted)]
     said = f"{often[0]} was given most often; predictions are nearest to {often[1]} most often."
-    chart = line_chart(lines, Names("rating", "share of the ratings", names), said)
+    chart = line_chart(lines, Names(_axis(errors, "rating"), "share of the ratings", names), said)
     legend = [Key(line.label, line.colour, line.dashed) for line in lines]
     title = run.named(f"how often, {errors.fold} rows")
     return Figure(title, chart, said, legend)
@@ -88,6 +92,17 @@ def _nearest(middles: Sequence[float], value: float) -> int:
 
 
 def _label(level: LevelPredictions) -> str:
+    """A level, or both ends of a range."""
     if level.lowest == level.highest:
         return f"{level.lowest:g}"
-    return f"{level.lowest:g}–{level.highest:g}"
+    return f"{level.lowest:.3g} to {level.highest:.3g}"
+
+
+def _short(level: LevelPredictions) -> str:
+    """What stands below an axis, where ranges have no room for both ends."""
+    return _label(level).split(" ")[0]
+
+
+def _axis(errors: StarErrors, name: str) -> str:
+    ranges = any(level.lowest < level.highest for level in errors.levels)
+    return f"{name}, ranges from" if ranges else name
