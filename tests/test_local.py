@@ -135,6 +135,20 @@ def test_a_stop_while_starting_ends_everything(tmp_path: Path, bundle: Bundle) -
     assert not redis_runs(tmp_path)
 
 
+def test_a_demo_that_is_stopped_has_no_result(tmp_path: Path, bundle: Bundle) -> None:
+    child = subprocess.Popen(
+        command(tmp_path, "demo"), cwd=ROOT, env=os.environ | {"USHER_MODEL": str(bundle.path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    logs = tmp_path / "logs"
+    await_condition(lambda: logs.is_dir() and any(logs.iterdir()), "the service is started")
+    child.send_signal(signal.SIGINT)
+    printed, told = child.communicate(timeout=60)
+    assert (child.returncode, printed) == (130, "")
+    assert told == "Stopped before the service was ready.\n"
+    assert not redis_runs(tmp_path)
+
+
 def test_a_refused_bundle_is_told_with_the_reason(tmp_path: Path, bundle: Bundle) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(bundle.path, broken)
