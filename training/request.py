@@ -12,11 +12,10 @@ import numpy as np
 from training.config import Configuration
 from training.errors import ConfigurationError
 from training.ratings import Ratings
+from training.report.record import PAGE, REPORT
 from training.split import Split
 
 CLAIM = "configuration.json"
-OUTCOMES = ("report.json", "report.html")
-"""What only a run that came to its end leaves; an earlier one's would be taken for its own."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,6 @@ def claim_folder(request: Request) -> None:
         )
     if request.resume and not path.exists():
         request.say(f"There is nothing to resume in {request.folder}; the run starts anew.")
-    for name in OUTCOMES:
+    for name in (REPORT, PAGE):  # an earlier run's would be taken for this one's
         (request.folder / name).unlink(missing_ok=True)
     path.write_text(json.dumps(content, indent=2))

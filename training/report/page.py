@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from training.report.blocks import Page
-from training.report.record import RunReport
+from training.report.record import PAGE, RunReport
 from training.report.sections.errors import errors_section
 from training.report.sections.examples import examples_section
 from training.report.sections.intervals import intervals_section
@@ -21,8 +21,6 @@ from training.report.sections.results import results_section
 from training.report.sections.stars import stars_section
 from training.report.sections.summary import summary
 from training.report.shown import Shown
-
-PAGE = "report.html"
 
 
 def write_page(report: RunReport, folder: Path) -> Path:

@@ -19,7 +19,7 @@ from training.evaluation.reliability import Reliability
 from training.evaluation.scores import Comparison
 from training.evaluation.star_errors import StarErrors
 
-REPORT = "report.json"
+REPORT, PAGE = "report.json", "report.html"
 RATINGLESS_PROTOCOLS = frozenset({"users-liked"})
 """Protocols that report no stars."""
 
