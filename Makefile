@@ -12,6 +12,9 @@ MODEL  ?=
 AGAIN  ?=
 GPU    ?=
 IMAGE  ?=
+RUN    ?=
+A      ?=
+B      ?=
 
 export BENTOML_HOME ?= $(CURDIR)/.usher/bentoml
 export BENTOML_DO_NOT_TRACK ?= True
@@ -28,7 +31,7 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz docs check-gpu-libraries lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz docs check-gpu-libraries report compare lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
@@ -59,6 +62,12 @@ accuracy: $(INSTALLED)  ## Measure models and peers on the same rows; ONLY=ml-1m
 
 experiments: $(INSTALLED)  ## Print the runs recorded so far, best first
 	@$(PY) -m training experiments $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+report: $(INSTALLED)  ## Make the page of the newest run, or of RUN=folder or id, and open it
+	@$(PY) -m training report $(if $(RUN),"$(RUN)") $(ARGS)
+
+compare: $(INSTALLED)  ## Set two runs side by side: A=folder B=folder, or ids of make experiments
+	@$(PY) -m training compare "$(A)" "$(B)" $(ARGS)
 
 test: $(INSTALLED)  ## Run every test
 	@$(PY) -m pytest $(ARGS)

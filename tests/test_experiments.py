@@ -19,11 +19,12 @@ from training.accuracy.command import Job, measure
 from training.accuracy.plan import Cell
 from training.accuracy.record import Record
 from training.errors import TrainingDiverged
-from training.experiments.entry import Finished, Started, flattened
+from training.experiments.entry import Finished, Started
 from training.experiments.listing import Listed, differing, listed_runs, ranked
 from training.experiments.recording import recorded
 from training.experiments.store import FOLDER, open_store
 from training.experiments.table import differences_table, runs_table
+from training.flat_settings import flattened
 from training.sources import SourceSettings
 
 STATE = Path(".usher")

@@ -135,6 +135,20 @@ def test_a_stop_while_starting_ends_everything(tmp_path: Path, bundle: Bundle) -
     assert not redis_runs(tmp_path)
 
 
+def test_a_demo_that_is_stopped_has_no_result(tmp_path: Path, bundle: Bundle) -> None:
+    child = subprocess.Popen(
+        command(tmp_path, "demo"), cwd=ROOT, env=os.environ | {"USHER_MODEL": str(bundle.path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    logs = tmp_path / "logs"
+    await_condition(lambda: logs.is_dir() and any(logs.iterdir()), "the service is started")
+    child.send_signal(signal.SIGINT)
+    printed, told = child.communicate(timeout=60)
+    assert (child.returncode, printed) == (130, "")
+    assert told == "Stopped before the service was ready.\n"
+    assert not redis_runs(tmp_path)
+
+
 def test_a_refused_bundle_is_told_with_the_reason(tmp_path: Path, bundle: Bundle) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(bundle.path, broken)
@@ -155,14 +169,14 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path, bundle: Bun
         lines_until_curl(child)
         arguments = ("serve", "--port", str(port))
         answer = run(tmp_path / "two", *arguments, USHER_MODEL=str(bundle.path))
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert re.fullmatch(rf"Port {port} cannot be used \(.+\): .+\n", answer.stderr)
     assert not (tmp_path / "two").exists()
 
 
 def test_without_a_model_it_says_how_to_get_one(tmp_path: Path) -> None:
     answer = run(tmp_path, "serve", BENTOML_HOME=str(tmp_path / "empty"))
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert "make train" in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
     assert not (tmp_path / "redis").exists()
@@ -172,7 +186,8 @@ def test_without_a_model_it_says_how_to_get_one(tmp_path: Path) -> None:
 def test_a_port_is_a_number(tmp_path: Path, port: str) -> None:
     answer = run(tmp_path, "serve", f"--port={port}")
     assert answer.returncode == 2
-    assert answer.stderr.splitlines()[-1].endswith("is not a port: give a number from 1 to 65535")
+    assert "is not a port: give a number from 1 to 65535" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
 
 
 def test_a_configured_redis_is_used_and_left_alone(
@@ -219,6 +234,6 @@ def test_a_setting_that_cannot_be_used_is_told_without_a_traceback(
     tmp_path: Path, bundle: Bundle
 ) -> None:
     answer = run(tmp_path, "serve", USHER_MODEL=str(bundle.path), USHER_API_KEYS="short")
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert answer.stderr.startswith("USHER_API_KEYS cannot be used")
     assert len(answer.stderr.splitlines()) == 1

@@ -79,16 +79,29 @@ def test_without_make_the_same_store_is_used(tmp_path: Path) -> None:
     names = ("BENTOML_HOME", "BENTOML_DO_NOT_TRACK")
     environment = {k: v for k, v in os.environ.items() if k not in names}
     program = (
-        f"from training.__main__ import main; main(['train', '--data', {DATA!r}, *{SMALL!r}])\n"
-        "import bentoml; print(bentoml.models.get('usher:latest').path)"
+        "from training.__main__ import main\n"
+        f"assert main(['train', '--data', {DATA!r}, *{SMALL!r}, '--json']) == 0\n"
+        "import bentoml, sys; print(bentoml.models.get('usher:latest').path, file=sys.stderr)"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program], env=environment | {"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    path = Path(ended.stdout.splitlines()[-1])
+    path = Path(ended.stderr.splitlines()[-1])
     assert path.parent == tmp_path / ".usher" / "bentoml" / "models" / "usher"
+    made = json.loads(ended.stdout)  # and nothing but the result
+    assert set(made) == {"tag", "digest", "metrics", "baselines", "split_digest", "warnings",
+                         "report", "page"}  # fmt: skip
+    bundle, report = open_bundle(path), RunReport.model_validate_json(
+        Path(made["report"]).read_text()
+    )  # fmt: skip
+    assert made["tag"] == f"usher:{bundle.manifest.version}"
+    assert made["digest"] == bundle.digest
+    assert made["metrics"]["rmse"] == report.tests[0].of(MODEL).rmse
+    assert made["split_digest"] == report.split_digest
+    assert made["warnings"] == report.warnings
+    assert Path(made["page"]).is_file()
 
 
 def test_evaluate_prints_the_report_as_json(

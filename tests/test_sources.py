@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from models.manifest import RatingScale
 from training.errors import DataError
 from training.ratings import Ratings
 from training.sources import SourceSettings, available, load_ratings
+from training.sources.releases import RELEASES
 
 IDS = st.text("AZaz09._-", min_size=1, max_size=8)
 TABLES = st.dictionaries(
@@ -199,8 +201,21 @@ def test_parquet_ids_may_be_numbers_and_times_dates(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_told_the_known_ones() -> None:
-    with pytest.raises(DataError, match=r"no data called 'ml-3m'; name one of ml-latest-small, "):
-        load_ratings("ml-3m", SourceSettings())
+    with pytest.raises(DataError, match=r"no data called 'netflix'; name one of ml-latest-small, "):
+        load_ratings("netflix", SourceSettings())
+    with pytest.raises(DataError, match=r"'ML1M' \(did you mean ml-1m or ml-10m\?\); name one of "):
+        load_ratings("ML1M", SourceSettings())
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_a_licence_says_what_it_asks_and_where_it_is_read(name: str) -> None:
+    licence = RELEASES[name].licence
+    (address,) = re.findall(r"https://\S+", licence)
+    suffix = {"ml-100k": "txt", "ml-1m": "txt"}.get(name, "html")
+    assert address == f"https://files.grouplens.org/datasets/movielens/{name}-README.{suffix}"
+    assert "no commercial use" in licence
+    free = name in ("ml-latest-small", "ml-20m", "ml-25m", "ml-32m")
+    assert ("redistribution on the same terms" if free else "no redistribution") in licence
 
 
 def test_available_asks_the_disk_only(tmp_path: Path) -> None:

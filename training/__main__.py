@@ -1,6 +1,7 @@
 """The command line of training, `python -m training --help`. The only wiring.
 
-Exit codes: 0 done, 2 something a person can put right (told in one sentence), 130 interrupted.
+Exit codes: 0 done, 1 a mistake of ours, 2 something a person can put right (told in one sentence),
+130 interrupted. Standard output holds the result alone.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from training.command_line import DEFAULT_CONFIG, DEFAULT_DATA, SMALL_CONFIG, STATE, parser
+from training.commands import look_back
+from training.commands.terminal import WIDEST, Terminal, output, voice
 from training.config import Configuration, load_configuration
 from training.errors import DataUnavailable, TrainingError
 from training.ratings import Ratings
@@ -26,6 +30,7 @@ from training.sources import SourceSettings, is_file, load_ratings, with_given
 from training.sources.options import described
 
 if TYPE_CHECKING:
+    from models.bundle import Bundle
     from training.request import Request
     from training.run import Outcome
 
@@ -44,9 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("BENTOML_HOME", str(STATE.resolve() / "bentoml"))
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     try:
+        if options.command in look_back.COMMANDS:
+            terminal = Terminal(console, output(WIDEST))
+            look_back.COMMANDS[options.command](options, terminal, STATE)
+            return 0
         return COMMANDS[options.command](options, console)
     except TrainingError as error:
         return _refused(str(error), console)
+    except BrokenPipeError:  # whoever read the result, such as head, has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:  # a folder that cannot be written, a disk that is full
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _refused(f"{what}; make room there, or choose another folder.", console)
@@ -62,8 +74,9 @@ def train(options: argparse.Namespace, console: Console) -> int:
     done = _carry_out(options, console)
     if done is None:
         return 130
-    request, outcome, path = done
-    print_report(outcome.report, _output())
+    request, outcome, paths = done
+    if not options.json:
+        print_report(outcome.report, output())
     version = new_version(request.configuration, datetime.now(UTC))
     STATE.mkdir(exist_ok=True)
     with (
@@ -84,9 +97,26 @@ def train(options: argparse.Namespace, console: Console) -> int:
     parity = bundle.manifest.parity
     request.say(
         f"Registered usher:{version} (digest {bundle.digest[:12]}; ONNX and torch differ by at "
-        f"most {parity.max_abs_difference:.1e} on {parity.histories} histories). Report: {path}"
+        f"most {parity.max_abs_difference:.1e} on {parity.histories} histories)."
     )
+    if options.json:
+        print(json.dumps(_made(bundle, outcome, paths), indent=2))
     return 0
+
+
+def _made(bundle: Bundle, outcome: Outcome, paths: Paths) -> dict[str, Any]:
+    """What `train --json` prints; the help of train documents it."""
+    manifest = bundle.manifest
+    return {
+        "tag": f"usher:{manifest.version}",
+        "digest": bundle.digest,
+        "metrics": manifest.metrics,
+        "baselines": manifest.baselines,
+        "split_digest": manifest.protocol.split_digest,
+        "warnings": outcome.report.warnings,
+        "report": str(paths.report),
+        "page": str(paths.page),
+    }
 
 
 def evaluate(options: argparse.Namespace, console: Console) -> int:
@@ -96,23 +126,32 @@ def evaluate(options: argparse.Namespace, console: Console) -> int:
     done = _carry_out(options, console)
     if done is None:
         return 130
-    request, outcome, path = done
+    _, outcome, _ = done
     if options.json:
         print(outcome.report.model_dump_json(indent=2))
     else:
-        print_report(outcome.report, _output())
-    request.say(f"Report: {path}")
+        print_report(outcome.report, output())
     return 0
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a run's report and its page are."""
+
+    report: Path
+    page: Path
 
 
 def _carry_out(
     options: argparse.Namespace, console: Console
-) -> tuple[Request, Outcome, Path] | None:
+) -> tuple[Request, Outcome, Paths] | None:
     """Run the experiment and write its report; None if it was interrupted, which is told."""
+    from training.code_version import code_version
     from training.experiments.entry import finished, started
     from training.experiments.recording import recorded
-    from training.publish import code_version
     from training.report import write_report
+    from training.report.found import note_newest
+    from training.report.page import write_page
     from training.run import run
 
     request = _request(options, console)
@@ -123,8 +162,11 @@ def _carry_out(
             _tell_interrupted(request)
             return None
         path = write_report(outcome.report, request.folder)
+        page = write_page(outcome.report, request.folder)
         recording.finish(finished(outcome.report, path))
-    return request, outcome, path
+    note_newest(path, STATE)
+    request.say(f"Report: {path}, and to look at: {page}")
+    return request, outcome, Paths(path, page)
 
 
 def accuracy(options: argparse.Namespace, console: Console) -> int:
@@ -136,13 +178,16 @@ def accuracy(options: argparse.Namespace, console: Console) -> int:
 
     cells, record = planned(options.only), Record(options.record)
     job = Job(
-        cells, record, STATE, SourceSettings.from_environment(os.environ), _voice(console),
+        cells, record, STATE, SourceSettings.from_environment(os.environ), voice(console),
         again=options.again, keep_older=options.keep_older,
     )  # fmt: skip
-    measure(job)
+    failed = measure(job)
     shown = [row for row in record.read().rows if row.cell in cells]
-    _output(width=140).print(accuracy_table(shown))
-    return 0
+    if options.json:
+        print(json.dumps([row.model_dump(mode="json") for row in shown], indent=2))
+    else:
+        output(width=140).print(accuracy_table(shown))
+    return 2 if failed else 0
 
 
 def ablate(options: argparse.Namespace, console: Console) -> int:
@@ -166,45 +211,8 @@ def ablate(options: argparse.Namespace, console: Console) -> int:
         return 0
     source, protocol = request.ratings.origin.source, request.split.protocol
     title = f"{request.configuration.name} on {source}, {protocol}, validation rows"
-    _output().print(ablation_table(trials, title))
+    output().print(ablation_table(trials, title))
     return 0
-
-
-def experiments(options: argparse.Namespace, console: Console) -> int:
-    """Print the recorded runs from best to worst, and what differs between them."""
-    from training.experiments.listing import listed_runs, ranked
-    from training.experiments.table import differences_table, runs_table
-
-    runs = listed_runs(STATE, data=options.data, protocol=options.protocol, last=options.last)
-    places = ranked(runs, options.by)
-    if options.json:
-        ordered = [run.model_dump() for group in places.values() for run in group]
-        print(json.dumps(ordered, indent=2))
-        return 0
-    if not places:
-        console.print(
-            "No such run is recorded yet: make train, make evaluate and make accuracy do."
-        )
-    output = _output(width=140)
-    for place, group in places.items():
-        output.print(runs_table(place, group, options.by))
-        if (differences := differences_table(group)) is not None:
-            output.print(differences)
-    return 0
-
-
-def _voice(console: Console) -> Callable[[str], None]:
-    """What tells a person things: plain lines that a terminal wraps."""
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-    return say
-
-
-def _output(width: int = 120) -> Console:
-    """Standard output; wide enough for the table where there is no terminal to ask."""
-    return Console() if sys.stdout.isatty() else Console(width=width)
 
 
 def _request(options: argparse.Namespace, console: Console) -> Request:
@@ -226,7 +234,7 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
     )  # fmt: skip
     folder = options.folder or _run_folder(configuration, ratings)
     return Request(
-        ratings, split, configuration, folder, _voice(console),
+        ratings, split, configuration, folder, voice(console),
         resume=options.resume, progress=console.is_terminal, pairwise=options.pairwise,
     )  # fmt: skip
 
@@ -271,9 +279,7 @@ def _tell_interrupted(request: Request) -> None:
     request.say(f"Stopped. {kept}; the same command with --resume goes on from the last epoch.")
 
 
-COMMANDS = {
-    command.__name__: command for command in (train, evaluate, ablate, accuracy, experiments)
-}
+COMMANDS = {command.__name__: command for command in (train, evaluate, ablate, accuracy)}
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
+from training.code_version import code_version
 from training.config import Configuration
 from training.errors import ConfigurationError
 from training.evaluation.evaluate import evaluate
 from training.evaluation.network_predictor import NetworkPredictor
 from training.fitting.trainer import choose
-from training.publish import code_version
 from training.ratings import Ratings
 from training.split import Split
 from training.teachers.teacher import Tutor

@@ -18,6 +18,8 @@ from models.networks.architecture import Architecture
 from training.ensembles.member import Member, overridden
 from training.errors import ConfigurationError
 from training.section import Section
+from training.settings_problem import first_problem
+from training.suggestions import meant
 
 
 class Evaluation(Section):
@@ -229,7 +231,9 @@ class Configuration(Section):
         try:
             training = self.of_member(member).training
         except ValidationError as error:
-            raise ValueError(f"the member {member.name}: {_first_problem(error)}") from None
+            raise ValueError(
+                f"the member {member.name}: {first_problem(error, Configuration)}"
+            ) from None
         own, shared = training.teacher, self.training.teacher
         if member.kind == "ridge-fold-in" and shared is None:
             raise ValueError(f"the member {member.name} needs training.teacher's item factors")
@@ -246,12 +250,6 @@ class Configuration(Section):
                 f"the member {member.name} has time_effects of its own, and the teacher that all "
                 "share was told of others"
             )
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']} (got {first['input']!r})"
 
 
 def shipped_configurations() -> list[str]:
@@ -272,7 +270,7 @@ def load_configuration(name: str, overrides: Sequence[str] = ()) -> Configuratio
         return Configuration.model_validate({"name": Path(name).stem} | content)
     except ValidationError as error:
         raise ConfigurationError(
-            f"The configuration {name} cannot be used: {_first_problem(error)}."
+            f"The configuration {name} cannot be used: {first_problem(error, Configuration)}."
         ) from None
 
 
@@ -280,8 +278,9 @@ def _read(name: str) -> dict[str, Any]:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if name not in shipped_configurations():
+            near = meant(name, shipped_configurations())
             raise ConfigurationError(
-                f"There is no configuration named {name}; choose one of "
+                f"There is no configuration named {name}{near}; choose one of "
                 f"{', '.join(shipped_configurations())}, or give the path of a .yaml file."
             )
         path = Path(str(resources.files("training") / "configs" / f"{name}.yaml"))

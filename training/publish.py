@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from models.bundle import Bundle, UserHistories, open_bundle, write_bundle
 from models.manifest import Calibration, DataRecord, Description, ProtocolRecord
 from models.networks.graphs import FoldInNetwork
+from training.code_version import code_version
 from training.config import Configuration
 from training.evaluation.predictor import Interval
 from training.export import export_graphs
@@ -124,14 +124,3 @@ def data_record(ratings: Ratings) -> DataRecord:
         items=len(ratings.catalog),
         ratings=len(ratings),
     )
-
-
-def code_version() -> str:
-    """The git revision this code runs from, with `+` if it was changed; "unknown" outside git."""
-    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    folder = Path(__file__).parent
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()

@@ -12,6 +12,7 @@ import numpy as np
 from training.config import Configuration
 from training.errors import ConfigurationError
 from training.ratings import Ratings
+from training.report.record import PAGE, REPORT
 from training.split import Split
 
 CLAIM = "configuration.json"
@@ -43,7 +44,7 @@ class Request:
 def claim_folder(request: Request) -> None:
     """Write what runs here into its folder; a resumed run must be the same one.
 
-    Raises ConfigurationError if it is another one.
+    What an earlier run reported there goes. Raises ConfigurationError if it is another one.
     """
     request.folder.mkdir(parents=True, exist_ok=True)
     path = request.folder / CLAIM
@@ -59,4 +60,6 @@ def claim_folder(request: Request) -> None:
         )
     if request.resume and not path.exists():
         request.say(f"There is nothing to resume in {request.folder}; the run starts anew.")
+    for name in (REPORT, PAGE):  # an earlier run's would be taken for this one's
+        (request.folder / name).unlink(missing_ok=True)
     path.write_text(json.dumps(content, indent=2))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -16,24 +17,25 @@ from numpy.typing import NDArray
 
 from models.networks.graphs import FoldInNetwork
 from training.baselines.reported import fit_reported
+from training.code_version import code_version
 from training.ensembles.ensemble_estimator import EnsembleEstimator
 from training.ensembles.ensemble_report import EnsembleReport
 from training.evaluation.calibration import Calibrated
 from training.evaluation.evaluate import evaluate_all
+from training.evaluation.examples import Example, show_examples
 from training.evaluation.intervals import FittedIntervals, fit_intervals
 from training.evaluation.network_predictor import NetworkPredictor
 from training.evaluation.predictor import Interval, Predictor
 from training.evaluation.reliability import Reliability, measure_reliability
 from training.evaluation.scores import Comparison
+from training.evaluation.star_errors import StarErrors, measure_star_errors
 from training.fitting.estimator import ServedEstimator, ServedModel
 from training.fitting.network_estimator import NetworkEstimator
-from training.publish import Figures, code_version, data_record
-from training.report import RunReport
+from training.publish import Figures, data_record
+from training.report.record import RATINGLESS_PROTOCOLS, RunReport
 from training.request import Request, claim_folder
 from training.split import Fold
 from training.teachers.faculty import Faculty
-
-RATINGLESS_PROTOCOLS = frozenset({"users-liked"})
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,8 @@ def run(request: Request) -> Outcome | None:
         baselines = _baselines(request)
     with watch.stage("evaluate"):
         predictor = _predictor(fits.chosen.name, fits.network, request, fits.intervals)
-        tests = [_compare([predictor, *baselines], request, fold) for fold in request.split.tests]
-        reliability = _judge(predictor, request, fits.intervals.reach)
-    report = _report(request, code, fits, tests, reliability, watch.seconds)
+        judged = _judge(predictor, baselines, request, fits.intervals.reach)
+    report = _report(request, code, fits, judged, watch.seconds)
     intervals = fits.intervals
     return Outcome(
         predictor.name, fits.network, intervals.reach.served, report, intervals.on_validation
@@ -146,17 +147,37 @@ def _baselines(request: Request) -> list[Predictor]:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What the test folds said of the refitted network; no stars where none are reported."""
+
+    tests: list[Comparison]
+    reliability: list[Reliability]
+    star_errors: list[StarErrors]
+    examples: list[Example]
+
+
 def _judge(
-    predictor: NetworkPredictor, request: Request, intervals: Calibrated
-) -> list[Reliability]:
-    """The intervals' reliability on every test fold; none where no stars are reported."""
-    split = request.split
-    if split.protocol in RATINGLESS_PROTOCOLS:
-        return []
-    return [
-        measure_reliability(predictor, request.ratings, fold, split.refit, intervals)
-        for fold in split.tests
-    ]
+    predictor: NetworkPredictor,
+    baselines: list[Predictor],
+    request: Request,
+    intervals: Calibrated,
+) -> _Judged:
+    ratings, split = request.ratings, request.split
+    predictors = [predictor, *baselines]
+    stars = split.protocol not in RATINGLESS_PROTOCOLS
+    starred = split.tests if stars else ()
+    return _Judged(
+        tests=[_compare(predictors, request, fold) for fold in split.tests],
+        reliability=[
+            measure_reliability(predictor, ratings, fold, split.refit, intervals)
+            for fold in starred
+        ],
+        star_errors=[
+            measure_star_errors(predictors, ratings, fold, split.refit) for fold in starred
+        ],
+        examples=show_examples(predictor, ratings, split.tests[0], stars=stars),
+    )
 
 
 def _predictor(
@@ -182,8 +203,7 @@ def _report(
     request: Request,
     code: str,
     fits: _Fits,
-    tests: list[Comparison],
-    reliability: list[Reliability],
+    judged: _Judged,
     seconds: dict[str, float],
 ) -> RunReport:
     split, configuration = request.split, request.configuration
@@ -197,12 +217,16 @@ def _report(
         fit_rows=len(split.fit),
         refit_rows=len(split.refit),
         chosen_epoch=fits.chosen.epochs,
-        epochs=[{"epoch": record.epoch} | record.figures for record in fits.chosen.history],
+        epochs=[record.row for record in fits.chosen.history],
         warnings=fits.chosen.warnings,
         ensemble=fits.ensemble,
         validation=fits.validation,
-        tests=tests,
-        reliability=reliability,
+        tests=judged.tests,
+        reliability=judged.reliability,
         seconds=seconds,
         code_version=code,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        rating_scale=request.ratings.scale,
+        star_errors=judged.star_errors,
+        examples=judged.examples,
     )

@@ -1,12 +1,12 @@
-"""Run the service on this machine: `python -m service.local serve`, `... demo` and `... pull`.
+"""Run the service on this machine: `python -m service.local --help`.
 
 It decides what has to run: a cache and a ratings Redis where none is configured, then the service;
-and that all of it ends on Ctrl-C, on SIGTERM, and when a part of it fails.
+and that all of it ends on Ctrl-C, on SIGTERM, and when a part of it fails. What can be asked is in
+command_line.py.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -23,11 +23,16 @@ from urllib.parse import quote
 from models.bundle import BundleError, UserHistories
 from service.bundles import DEFAULT_TAG, activate, locate, pointed_at
 from service.errors import ServiceError
-from service.local.bento_server import ROOT, free_port
+from service.local.bento_server import ServiceFailed, free_port
+from service.local.command_line import GIVEN, parser
 from service.local.redis_server import RATINGS, LocalError, shared_redis
 from service.local.running import POINTER, running_service
 from service.settings import read_settings
 from service.stores.pull import pull_ratings
+
+
+class Stopped(Exception):
+    """Somebody asked for the end before there was a result."""
 
 
 def serve(port: int, state: Path, stop: threading.Event) -> None:
@@ -51,12 +56,12 @@ def demo(port: int, state: Path, stop: threading.Event) -> None:
     path = recommendations_of(known_user(state / POINTER))
     with running_service(port, state, stop) as service:
         if stop.is_set():
-            raise LocalError("Stopped before the service was ready.")
+            raise Stopped("Stopped before the service was ready.")
         began = time.perf_counter()
         status, body = service.get(path, key)
         took_ms = 1000 * (time.perf_counter() - began)
         if status != 200:
-            raise LocalError(f"GET {service.url}{path} answered {status}: {body.decode()}")
+            raise ServiceFailed(f"GET {service.url}{path} answered {status}: {body.decode()}")
         print_answer(json.loads(body), f"GET {path} answered in {took_ms:.1f} ms")
 
 
@@ -138,26 +143,9 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def port_number(text: str) -> int:
-    """A port from the command line. Raises ArgumentTypeError with what a port is."""
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port: give a number from 1 to 65535")
-    return int(text)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m service.local", description=__doc__)
-    parser.add_argument("command", choices=("serve", "demo", "pull", "activate"))
-    parser.add_argument("--port", type=port_number, default=3000, help="where serve listens (3000)")
-    parser.add_argument("--state", type=Path, default=ROOT / ".usher", help="models, logs, ratings")
-    parser.add_argument(
-        "--to", type=Path, default=None, help="where pull writes (STATE/given-ratings.csv)"
-    )
-    parser.add_argument("--model", help="what activate makes active: a tag, or a bundle's folder")
-    chosen = parser.parse_args(arguments)
-    if chosen.command == "activate" and not chosen.model:
-        parser.error("activate needs --model: make activate MODEL=usher:<version>")
+    chosen = parser().parse_args(arguments)
     state = chosen.state.resolve()
     os.environ.setdefault("BENTOML_HOME", str(state / "bentoml"))
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
@@ -168,12 +156,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif chosen.command == "activate":
             point(state, chosen.model)
         elif chosen.command == "pull":
-            pull(state, chosen.to or state / "given-ratings.csv")
+            pull(state, chosen.to or state / GIVEN)
         else:
             serve(free_port(chosen.port), state, stop)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 130
+    except ServiceFailed as failed:
+        print(failed, file=sys.stderr)
+        return 1
     except (LocalError, BundleError, ServiceError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

@@ -29,6 +29,10 @@ POLL_S = 0.05
 LOG_TAIL_LINES = 15
 
 
+class ServiceFailed(LocalError):
+    """The service itself went wrong; the message ends with what its log says."""
+
+
 @dataclass
 class LocalService:
     """A `bentoml serve` of our own, and the processes below it."""
@@ -61,7 +65,7 @@ class LocalService:
             return False
 
     def wait_until_ready(self, stop: threading.Event) -> None:
-        """Wait for /readyz, or `stop`. Raises LocalError if the service ends or takes too long."""
+        """Wait for /readyz, or `stop`. Raises ServiceFailed if it ends or takes too long."""
         deadline = monotonic() + READY_TIMEOUT_S
         while not stop.wait(POLL_S) and not self.is_ready():
             self._require_alive()
@@ -70,7 +74,7 @@ class LocalService:
         self._note_processes_below()
 
     def wait_until_stopped(self, stop: threading.Event) -> None:
-        """Wait for `stop`. Raises LocalError if the service ends by itself."""
+        """Wait for `stop`. Raises ServiceFailed if it ends by itself."""
         while not stop.wait(POLL_S):
             self._require_alive()
 
@@ -97,10 +101,10 @@ class LocalService:
         if self.process.poll() is None:
             self.below |= set(psutil.Process(self.process.pid).children(recursive=True))
 
-    def _failure(self, what: str) -> LocalError:
+    def _failure(self, what: str) -> ServiceFailed:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         tail = "\n".join(f"  {line}" for line in lines)
-        return LocalError(f"{what}; the end of {self.log}:\n{tail}")
+        return ServiceFailed(f"{what}; the end of {self.log}:\n{tail}")
 
 
 @contextmanager

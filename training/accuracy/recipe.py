@@ -19,14 +19,19 @@ from training.code_digest import ROOT, code_digest
 APART = frozenset(
     {
         "models.bundle",
+        "training.code_version",
         "training.config",
         "training.ensembles.ensemble_report",
         "training.errors",
         "training.export",
         "training.publish",
+        "training.evaluation.examples",
+        "training.evaluation.fifths",
+        "training.evaluation.record",
         "training.evaluation.reliability",
         "training.report",
         "training.evaluation.scores",
+        "training.evaluation.star_errors",
         "training.ensembles.serving_price",
         "training.sources",
     }

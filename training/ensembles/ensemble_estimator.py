@@ -159,4 +159,5 @@ def _report(member: FittedMember, price: Price) -> MemberReport:
         rmse_without=added.rmse_without,
         ndcg_without=added.ndcg_without,
         price=price,
+        epochs=[record.row for record in member.fitted.history],
     )

@@ -37,6 +37,8 @@ class MemberReport(BaseModel):
     ndcg_without: float | None
     """How much lower NDCG@100 is without it."""
     price: Price | None = None
+    epochs: list[dict[str, float]] = []
+    """The figures of its epochs; none of a member without any."""
 
 
 class EnsembleReport(BaseModel):

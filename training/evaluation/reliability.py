@@ -2,8 +2,7 @@
 
     curve      share of the rows held by intervals of 10% to 95%, each calibrated on validation rows
     fifths     coverage and width in each fifth of the users by the length of their visible history,
-               and of the items by popularity: users (items) with a scored row in order, as many in
-               each fifth as can be, so the rows of a fifth may be few
+               and of the items by popularity
     constant   the width that would hold as many rows if it were the same for every rating
 
 Widths are those of intervals as they are served: clipped to the scale. Shapes: T scored rows.
@@ -17,23 +16,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from models.manifest import RatingScale
 from training.evaluation.calibration import Calibrated
+from training.evaluation.fifths import fifths
 from training.evaluation.metrics import inside
 from training.evaluation.predictor import Interval, IntervalPredictor
+from training.evaluation.record import Record
 from training.ratings import Ratings
 from training.split import Fold, Rows
 
 Floats = NDArray[np.float64]
-PARTS = 5
-
-
-class Record(BaseModel):
-    """A part of a report."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 class Level(Record):
@@ -131,22 +124,13 @@ def _curve(judged: Judged, intervals: Sequence[Interval]) -> tuple[Level, ...]:
 def _bands(
     of_row_T: NDArray[Any], sizes: NDArray[Any], held_T: NDArray[np.bool_], width_T: Floats
 ) -> tuple[Band, ...]:
-    """The fifths of whoever the rows belong to, by size; a fifth nobody is in is left out."""
-    present = np.unique(of_row_T)
-    ascending = present[np.argsort(sizes[present], kind="stable")]
-    fifth = np.zeros(len(sizes), np.int8)
-    bands = []
-    for number, members in enumerate(np.array_split(ascending, PARTS), start=1):
-        fifth[members] = number
-        rows = fifth[of_row_T] == number
-        if len(members):
-            bands.append(
-                Band(
-                    smallest=int(sizes[members[0]]),
-                    largest=int(sizes[members[-1]]),
-                    rows=int(rows.sum()),
-                    coverage=float(held_T[rows].mean()),
-                    width=float(width_T[rows].mean()),
-                )
-            )
-    return tuple(bands)
+    return tuple(
+        Band(
+            smallest=fifth.smallest,
+            largest=fifth.largest,
+            rows=int(fifth.rows.sum()),
+            coverage=float(held_T[fifth.rows].mean()),
+            width=float(width_T[fifth.rows].mean()),
+        )
+        for fifth in fifths(of_row_T, sizes)
+    )

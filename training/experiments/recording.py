@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.errors import TrainingDiverged
-from training.experiments.entry import Figures, Finished, Started, flattened
+from training.experiments.entry import Figures, Finished, Started
 from training.experiments.store import open_store, quietly
 from training.fitting.watch import EPOCHS
+from training.flat_settings import flattened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,6 +11,7 @@ from rich.table import Table
 from training.experiments.listing import Listed, differing
 
 COLUMNS = 6  # configurations side by side
+ID_LETTERS = 8  # enough to tell a run by, for make report and make compare
 SHOWN = {"RMSE": "rmse", "NDCG@100": "ndcg"}
 
 
@@ -21,7 +22,7 @@ def runs_table(place: tuple[str, str], runs: Sequence[Listed], by: str) -> Table
         caption="validation is what choices follow; test figures are for reporting",
     )
     table.add_column("#", justify="right")
-    for name in ("run", "command", "started", "outcome"):
+    for name in ("id", "run", "command", "started", "outcome"):
         table.add_column(name)
     for fold in ("test", "validation"):
         for name in SHOWN:
@@ -70,6 +71,7 @@ def _cells(run: Listed) -> list[str]:
     began = datetime.fromtimestamp(run.started, UTC)
     figures = [run.figure(by, fold) for fold in (None, "validation") for by in SHOWN.values()]
     return [
+        run.run_id[:ID_LETTERS],
         escape(run.name),
         run.command,
         f"{began:%Y-%m-%d %H:%M}",

@@ -29,6 +29,11 @@ class EpochRecord:
     epoch: int
     figures: dict[str, float]
 
+    @property
+    def row(self) -> dict[str, float]:
+        """The figures and the epoch's number, as reports and files keep them."""
+        return {"epoch": self.epoch} | self.figures
+
 
 @dataclass
 class Watch:
@@ -66,7 +71,7 @@ class Watch:
 
     def _write(self) -> None:
         if self.path is not None:
-            epochs = [{"epoch": record.epoch} | record.figures for record in self.history]
+            epochs = [record.row for record in self.history]
             content = {"epochs": epochs, "warnings": list(self.warnings.values())}
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(json.dumps(content, indent=1))

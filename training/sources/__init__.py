@@ -25,6 +25,7 @@ from training.sources.releases import RELEASES
 from training.sources.settings import SourceSettings
 from training.sources.synthetic import load_synthetic
 from training.sources.tables import load_table
+from training.suggestions import meant
 
 __all__ = ["SourceSettings", "available", "is_file", "load_ratings", "official_split", "with_given"]
 
@@ -45,8 +46,9 @@ def load_ratings(name: str, settings: SourceSettings) -> Ratings:
     path = Path(name).expanduser()
     if path.suffix.lower() in TABLE_SUFFIXES or path.exists():
         return load_table(path, settings)
+    near = meant(name, [*RELEASES, "synthetic"])
     raise DataError(
-        f"There is no data called {name!r}; name one of {', '.join(RELEASES)}, synthetic, "
+        f"There is no data called {name!r}{near}; name one of {', '.join(RELEASES)}, synthetic, "
         "or the path of a .csv or .parquet file."
     )
 

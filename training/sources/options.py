@@ -27,25 +27,30 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a .csv or .parquet file of your own")
     for role in ("user", "item", "rating"):
         group.add_argument(
-            f"--{role}-column", metavar="NAME", help=f"the column of the {role} ({role})"
+            f"--{role}-column", metavar="NAME", help=f"the column of the {role} (default: {role})"
         )
-    group.add_argument("--time-column", metavar="NAME", help="the column of Unix seconds, if any")
+    group.add_argument(
+        "--time-column", metavar="NAME", help="the column of Unix seconds (default: there is none)"
+    )
     group.add_argument(
         "--items-file", type=Path, metavar="FILE",
-        help="item ids with any of title, year and genres (a|b), as .csv or .parquet",
+        help="item ids with any of title, year and genres (a|b), as .csv or .parquet "
+        "(default: none)",
     )  # fmt: skip
     group.add_argument(
         "--users-file", type=Path, metavar="FILE",
-        help="user ids with columns of categories, such as an age group, as .csv or .parquet",
+        help="user ids with columns of categories, such as an age group, as .csv or .parquet "
+        "(default: none)",
     )  # fmt: skip
     group.add_argument(
         "--scale", type=rating_scale, metavar="LOW:HIGH:STEP",
-        help="the ratings there can be, e.g. 0.5:5:0.5 (read off the ratings)",
+        help="the ratings there can be, e.g. 0.5:5:0.5 (default: read off the ratings)",
     )  # fmt: skip
     group.add_argument(
         "--duplicates",
         choices=("error", "last"),
-        help="what to do where a user rates an item twice: refuse, or keep the latest (error)",
+        help="what to do where a user rates an item twice: refuse, or keep the latest "
+        "(default: error)",
     )
 
 

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.manifest import RatingScale
+from training.sources.settings import MOVIELENS_URL
 
 WHOLE_STARS = RatingScale(minimum=1.0, maximum=5.0, step=1.0)
 HALF_STARS = RatingScale(minimum=0.5, maximum=5.0, step=0.5)
-RESEARCH = "MovieLens research licence (see its README): "
+RESEARCH = (
+    "MovieLens research licence of the University of Minnesota: acknowledge the use in "
+    "publications, imply no endorsement, {terms}. In full: {address}"
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,14 @@ class Release:
     encoding: Literal["utf-8", "iso-8859-1"]
     scale: RatingScale
     md5: str | None
-    licence: str
+    terms: str
+
+    @property
+    def licence(self) -> str:
+        """What the licence asks, and where it is read in full."""
+        suffix = "txt" if self.name in ("ml-100k", "ml-1m") else "html"
+        address = f"{MOVIELENS_URL}/{self.name}-README.{suffix}"
+        return RESEARCH.format(terms=self.terms, address=address)
 
     @property
     def ratings_file(self) -> str:
@@ -52,7 +63,7 @@ class Release:
 
 
 def _csv(name: str, md5: str | None, terms: str) -> Release:
-    return Release(name, name, "csv", "utf-8", HALF_STARS, md5, RESEARCH + terms)
+    return Release(name, name, "csv", "utf-8", HALF_STARS, md5, terms)
 
 
 SAME_TERMS = "redistribution on the same terms, no commercial use without permission"
@@ -63,16 +74,15 @@ RELEASES = {
     for release in (
         _csv("ml-latest-small", None, SAME_TERMS),
         Release(
-            "ml-100k", "ml-100k", "tab", "iso-8859-1", WHOLE_STARS, None,
-            RESEARCH + NO_REDISTRIBUTION,
+            "ml-100k", "ml-100k", "tab", "iso-8859-1", WHOLE_STARS, None, NO_REDISTRIBUTION
         ),
         Release(
             "ml-1m", "ml-1m", "colons", "iso-8859-1", WHOLE_STARS,
-            "c4d9eecfca2ab87c1945afe126590906", RESEARCH + NO_REDISTRIBUTION,
+            "c4d9eecfca2ab87c1945afe126590906", NO_REDISTRIBUTION,
         ),
         Release(
             "ml-10m", "ml-10M100K", "colons", "utf-8", HALF_STARS,
-            "ce571fd55effeba0271552578f2648bd", RESEARCH + NO_REDISTRIBUTION,
+            "ce571fd55effeba0271552578f2648bd", NO_REDISTRIBUTION,
         ),
         _csv("ml-20m", "cd245b17a1ae2cc31bb14903e1204af3", SAME_TERMS),
         _csv("ml-25m", "6b51fb2759a8657d3bfcbfc42b592ada", SAME_TERMS),

@@ -35,7 +35,7 @@ def load_table(path: Path, settings: SourceSettings) -> Ratings:
         attributes = read_item_table(items_file, settings.item_column)
     if users_file is not None:
         users = read_user_table(users_file, settings.user_column)
-    origin = Origin(str(path), "not stated; that of the file")
+    origin = Origin(str(path), "your own: the file says nothing of one")
     return assemble(table, attributes, settings.scale, settings.duplicates, origin, users)
 
 
