@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings
-
 ROOT = Path(__file__).resolve().parent.parent
 EVERYDAY = {"help", "run", "demo", "train", "evaluate", "serve"}
 TARGETS = EVERYDAY | {
@@ -83,20 +81,6 @@ def test_commands_of_a_page_exist(page: str) -> None:
 def test_readme_names_every_target() -> None:
     text = (ROOT / "README.md").read_text()
     assert {target for target in TARGETS - {"help"} if f"make {target}" not in text} == set()
-
-
-def test_readme_tells_every_setting_and_its_default() -> None:
-    told: dict[str, str] = {}
-    for row in (ROOT / "README.md").read_text().splitlines():
-        if row.startswith("| `USHER_"):
-            cells = row.strip("| ").split(" | ")
-            names = re.findall(r"`(USHER_\w+)`", cells[0])
-            told |= dict(zip(names, cells[2].split(", ") if names[1:] else cells[2:], strict=True))
-    for name, field in Settings.model_fields.items():
-        variable = f"USHER_{name.upper()}"
-        assert variable in told
-        if isinstance(field.default, int | float):
-            assert float(told[variable]) == field.default, variable
 
 
 def test_environment_is_made_once(makefile: Path) -> None:
