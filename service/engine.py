@@ -51,6 +51,8 @@ RATE_INPUTS = (
     "target_rows",
 )
 RATE_OUTPUTS = ("ratings", "spreads", "scores")
+FEW = 20
+"""Up to this k jobs share a run: 64 users take 8 ms for 10 items each and 21 ms for 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +138,13 @@ class Engine:
         return set(self.providers) <= set(self.allowed)
 
     def rank(self, jobs: Sequence[RankJob]) -> list[Ranking]:
-        """Answer a batch of ranking jobs, in order; those of one filter run together."""
+        """Answer a batch of ranking jobs, in order; those of one filter and a like k run together.
+
+        A run selects the largest k of its jobs for all of them, and that takes as long as k is.
+        """
         alike: dict[object, list[int]] = {}
         for number, job in enumerate(jobs):
-            alike.setdefault(job.filter.key, []).append(number)
+            alike.setdefault((job.filter.key, job.k > FEW), []).append(number)
         answers: dict[int, Ranking] = {}
         for numbers in alike.values():
             ranked = self._rank_alike([jobs[number] for number in numbers])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from models.bundle import Bundle
 from models.histories import Histories
 from models.manifest import Manifest
-from service.engine import Engine, RankJob, RateJob, check_graphs
+from service.engine import Engine, Ranking, RankJob, RateJob, check_graphs
 from service.errors import ModelNotServable, UnknownGenre
 from service.filters import Filters
 from service.providers import engine_folder, gpu_kind, options_of
@@ -124,6 +125,24 @@ def test_jobs_of_one_batch_do_not_see_each_other(bundle: Bundle, engine: Engine)
         assert together.items.tolist() == alone.items.tolist()
         np.testing.assert_allclose(together.ratings, alone.ratings, atol=1e-3)
         np.testing.assert_allclose(together.scores, alone.scores, atol=1e-3)
+
+
+def test_who_asks_for_much_does_not_make_others_pay(bundle: Bundle) -> None:
+    runs: list[list[int]] = []
+
+    class Watched(Engine):
+        def _rank_alike(self, jobs: Sequence[RankJob]) -> list[Ranking]:
+            runs.append([job.k for job in jobs])
+            return super()._rank_alike(jobs)
+
+    everything = Filters(bundle.catalog).of(Selection())
+    asked = [10, 100, 1, 20, 21]
+    jobs = [RankJob(Histories.empty(1), NONE, everything, k) for k in asked]
+    rankings = Watched(bundle).rank(jobs)
+    assert sorted(runs) == [[10, 1, 20], [100, 21]]
+    assert [len(ranking.items) for ranking in rankings] == asked
+    best = rankings[1].items.tolist()
+    assert all(r.items.tolist() == best[:k] for r, k in zip(rankings, asked, strict=True))
 
 
 def test_rated_items_get_the_ranking_graphs_ratings(bundle: Bundle, engine: Engine) -> None:
