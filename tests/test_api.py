@@ -22,9 +22,9 @@ from models.bundle import Bundle
 from models.histories import Histories
 from service.api.parsing import read_query
 from service.errors import InvalidRequest
+from service.model_schemas import ModelCard
 from service.schemas import (
     ManyRecommendations,
-    ModelCard,
     Predictions,
     ProblemDocument,
     Recommendations,
@@ -284,9 +284,14 @@ def test_the_document_is_openapi_3_1_with_examples(client: httpx.Client) -> None
         "/v1/items/{item_id}",
         "/v1/items/{item_id}/similar",
         "/v1/model",
+        "/v1/users",
+        "/v1/explanations",
     }
     schemas = document["components"]["schemas"]
-    for name in ("RecommendationRequest", "PredictionRequest", "NewRating", "ProblemDocument"):
+    for name in (
+        "RecommendationRequest", "PredictionRequest", "ExplanationRequest", "NewRating",
+        "ProblemDocument", "UserPage",
+    ):  # fmt: skip
         assert schemas[name]["examples"], name
     for path in document["paths"].values():
         for operation in path.values():
