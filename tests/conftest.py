@@ -9,7 +9,7 @@ import tempfile
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.service_fixtures"]
+pytest_plugins = ["tests.service_fixtures", "tests.browser"]
 
 settings.register_profile("usher", derandomize=True, deadline=None)
 settings.load_profile("usher")

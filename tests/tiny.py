@@ -30,7 +30,11 @@ def tiny_ratings(users: int = 60, items: int = 120, seed: int = 0) -> Ratings:
 
 def tiny_bundle(folder: Path, users: int = 60, items: int = 120, seed: int = 0) -> Bundle:
     """Write a bundle at `folder` and open it."""
-    ratings = tiny_ratings(users, items, seed)
+    return bundle_of(tiny_ratings(users, items, seed), folder, seed)
+
+
+def bundle_of(ratings: Ratings, folder: Path, seed: int = 0) -> Bundle:
+    """The same of any ratings."""
     configuration = Configuration(
         name="tiny", seed=seed, network=Architecture(n_factors=8, hidden_dims=(16,), latent_dim=4)
     )

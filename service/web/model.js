@@ -12,10 +12,14 @@ const FIGURES = [
   { key: "precision@10", name: "Precision@10" },
 ];
 
+const NAMES = { mean: "Mean rating", bias: "Bias model", popularity: "Popularity", ease: "EASE" };
+
 /** Ask which model answers, and show it. */
 export async function loadModel() {
   const model = (await call("GET", "model")).body;
-  byId("model").replaceChildren(facts(model), figures(model));
+  const told = element("p", { class: "note", id: "figures-told" },
+    "Beside the baselines, on the same held-out ratings; the best of each in bold");
+  byId("model").replaceChildren(facts(model), told, figures(model));
   return model;
 }
 
@@ -47,11 +51,10 @@ function figures({ metrics, baselines }) {
   const cell = (row, key) => element("td", { class: row[key] === best[key] ? "best" : null },
     row[key] === undefined ? "–" : row[key].toFixed(3));
   return element("div", { class: "figures", role: "region", "aria-label": "Held-out figures", tabindex: "0" },
-    element("table", {},
-      element("caption", {}, "Beside the baselines, on the same held-out ratings; the best of each in bold"),
+    element("table", { "aria-labelledby": "figures-told" },
       element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Model"),
         ...shown.map(({ name, least }) => element("th", { scope: "col" }, name,
           element("small", {}, least ? "lower is better" : "higher is better"))))),
       element("tbody", {}, ...rows.map(([name, row]) => element("tr", {},
-        element("th", { scope: "row" }, name), ...shown.map(({ key }) => cell(row, key)))))));
+        element("th", { scope: "row" }, NAMES[name] ?? name), ...shown.map(({ key }) => cell(row, key)))))));
 }

@@ -21,7 +21,7 @@ export function showPicks(answer, person, model, before, deeds) {
   const own = person.id === null;
   byId("basis").textContent = basis === "cold_start" && own ? OWN_COLD_START : BASES[basis];
   const share = items.length ? Math.round(items[0].interval.coverage * 100) : null;
-  byId("coverage").textContent = share === null ? "" : `${share} in 100 ratings fall in the bar`;
+  byId("coverage").textContent = share === null ? "" : `; the bar holds ${share}% of ratings`;
   const rows = items.map((item, index) => {
     const moved = before ? movement(item, index, before) : null;
     return pickRow(item, moved, person, model, deeds);
@@ -77,7 +77,7 @@ function pickRow(item, moved, person, model, deeds) {
   }, "Why this?");
   return element("li", { id: `pick-${item.item_id}`, class: moved?.classList.contains("new") ? "pick fresh" : "pick" },
     element("div", { class: "what" },
-      element("h2", {}, ...titled(item), moved ? " " : null, moved),
+      element("h2", {}, element("span", { class: "title" }, ...titled(item)), " ", moved),
       element("p", { class: "note" }, item.genres.join(" · "))),
     predicted(item, model.rating_scale),
     element("div", { class: "deeds" },

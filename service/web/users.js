@@ -2,7 +2,7 @@
 
 import { addressOf } from "./address.js";
 import { call } from "./api.js";
-import { byId, counted, element } from "./elements.js";
+import { byId, counted, element, unseen } from "./elements.js";
 import { announce } from "./messages.js";
 
 const LISTED = 24;
@@ -26,7 +26,7 @@ export async function listUsers() {
 
 const userRow = ({ user_id, rating_count }) => element("li", {},
   element("a", { href: addressOf({ user: user_id }), "data-within": true },
-    element("span", { class: "id" }, user_id),
+    element("span", { class: "id" }, unseen("User "), user_id), " ",
     element("span", { class: "count" }, counted(rating_count, "rating"))));
 
 /** Search while an id is typed; Enter goes to the id as it is typed, whether it is listed or not. */
@@ -62,7 +62,7 @@ function show(found, query, page) {
   const rows = page.users.map(userRow);
   if (page.users[0]?.user_id !== query) {
     rows.push(element("li", {}, element("a", { href: addressOf({ user: query }), "data-within": true },
-      element("span", { class: "id" }, query),
+      element("span", { class: "id" }, query), " ",
       element("span", { class: "count" }, "not listed: open all the same"))));
   }
   const rest = page.total - page.users.length;
