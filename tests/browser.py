@@ -23,8 +23,12 @@ from tests.service_fixtures import PATIENT_CACHE, ROOT, RedisServer, Service, ru
 
 PATIENCE_MS = 15_000  # a busy test machine must not fail what is only slow
 SCREENSHOTS = ROOT / ".usher" / "screenshots"
-DESKTOP = {"viewport": {"width": 1280, "height": 900}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "has_touch": True,
+    "is_mobile": True,
+}
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -96,7 +100,7 @@ class Tab:
 
     def _read_request(self, request: Request) -> None:
         self.requests.append(request.url)
-        if not request.url.startswith((f"{self.origin}/", "data:")):
+        if not request.url.startswith((f"{self.origin}/", "data:", f"blob:{self.origin}/")):
             self.troubles.append(f"asked {request.url}")
 
 

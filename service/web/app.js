@@ -1,10 +1,11 @@
 // The page: which view an address means, and what happens when somebody rates.
 
 import { addressOf, moveTo, readAddress } from "./address.js";
-import { Refusal } from "./api.js";
+import { call, Refusal } from "./api.js";
 import { byId, counted, nameOf } from "./elements.js";
 import { offerFilters, showFilters } from "./filters.js";
 import { History } from "./history.js";
+import { hasKey } from "./key.js";
 import { announce, complain, settle } from "./messages.js";
 import { loadModel } from "./model.js";
 import { NewUser, StoredUser } from "./people.js";
@@ -161,6 +162,16 @@ async function startOver() {
   await openPerson();
 }
 
+/** Show the API description where a link cannot: no link can send a key. */
+async function describe(event) {
+  if (!hasKey()) return;
+  event.preventDefault();
+  const answer = await attempt(() => call("GET", "openapi.json"), () => byId("description").click());
+  if (!answer) return;
+  const text = new Blob([JSON.stringify(answer.body, null, 2)], { type: "application/json" });
+  location.assign(URL.createObjectURL(text));
+}
+
 function go(next) {
   moveTo(next);
   return open();
@@ -180,6 +191,7 @@ function follow(event) {
 const showTitles = searchTitles(() => ({ history, model }), deeds, refused);
 const clearSearch = searchUsers(go, refused);
 byId("start-over").addEventListener("click", startOver);
+byId("description").addEventListener("click", describe);
 document.addEventListener("click", follow);
 window.addEventListener("popstate", open);
 open();

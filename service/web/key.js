@@ -10,6 +10,8 @@ export const keyHeaders = () => {
   return key ? { "X-API-Key": key } : {};
 };
 
+export const hasKey = () => sessionStorage.getItem(KEPT) !== null;
+
 /** Whether another key is known now than `used`; asks for one if not. */
 export function askForKey(used, reason) {
   if ((sessionStorage.getItem(KEPT) ?? undefined) !== used) return Promise.resolve(true);
