@@ -35,6 +35,12 @@ def test_a_file_is_served_with_all_that_a_browser_should_know(service: Service, 
     again = service.client.get(path, headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["etag"] == answer.headers["etag"]
+    plain = service.client.get(path, headers={"Accept-Encoding": "identity"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert plain.content == answer.content
+    assert plain.headers["etag"] != answer.headers["etag"]
+    assert plain.headers["vary"] == answer.headers["vary"] == "Accept-Encoding"
     other = service.client.get(path, headers={"If-None-Match": '"other"'})
     assert other.status_code == 200
 

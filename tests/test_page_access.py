@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+from tests.benchmarks.page import load
 from tests.browser import DESKTOP, PHONE, OpenTab, Tab
 from tests.service_fixtures import Service
 
@@ -101,6 +102,12 @@ def test_nothing_moves_where_nothing_should(tab: OpenTab, service: Service) -> N
     one.await_change()
     expect(one.page.locator(".pick.fresh").first).to_be_visible()
     assert one.page.evaluate("document.getAnimations().length") == 0
+
+
+def test_the_benchmark_measures_a_paint_and_a_list(browser: Browser, service: Service) -> None:
+    found = load(browser, f"{service.url}/?user=7")
+    assert found.painted > 0
+    assert found.listed > 0
 
 
 def test_landmarks_and_headings_lead_through_the_page(tab: OpenTab, service: Service) -> None:

@@ -14,7 +14,8 @@ import { starsText } from "./stars.js";
 import { searchTitles } from "./titles.js";
 import { listUsers, searchUsers } from "./users.js";
 
-const UNKEPT = ["ratings-unavailable", "ratings-not-kept"];
+const UNAVAILABLE = "ratings-unavailable";
+const NEVER_KEPT = "ratings-not-kept";
 
 let model = null;
 let person = null; // whose view it is; null on the first page
@@ -27,8 +28,8 @@ const deeds = { rate, explain };
 function refused(error, again) {
   if (error.name === "AbortError") return;
   if (!(error instanceof Refusal)) throw error; // a mistake of this page's, for the console
-  const ways = again ? [["Try again", again]] : [];
-  if (UNKEPT.includes(error.kind)) ways.push(["Go on as a new user", addressOf({ fresh: true })]);
+  const ways = again && error.kind !== NEVER_KEPT ? [["Try again", again]] : [];
+  if ([UNAVAILABLE, NEVER_KEPT].includes(error.kind)) ways.push(["Go on as a new user", addressOf({ fresh: true })]);
   complain(error.message, ways);
 }
 
@@ -119,11 +120,11 @@ async function renew() {
 async function rate(item, stars) {
   settle();
   const whose = person;
-  const before = shownIds();
   const undo = history.set(item, stars);
   showHistory();
   asking.abort(); // that answer would not know of this rating
   const putBack = withdraw(stars === null ? null : item.item_id);
+  const before = shownIds();
   showWaiting();
   const name = nameOf(item);
   announce(stars === null ? `Deleted the rating of ${name}.` : `Rated ${name} ${starsText(stars)}.`);

@@ -1,11 +1,12 @@
 """The page at `/`: which files it is made of, and how they are served.
 
-They are read once and served as they are; there is nothing to build. The page talks to the REST
-API like any other caller, so nothing in its files is secret and none of them needs a key.
+They are read once and served as they are, or compressed; there is nothing to build. The page talks
+to the REST API like any other caller, so nothing in its files is secret and none needs a key.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
 
@@ -27,6 +28,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",  # addresses of the page name users
     "Cache-Control": "no-cache",  # kept, and asked for again by its tag
+    "Vary": "Accept-Encoding",
 }
 
 
@@ -35,16 +37,21 @@ def address_of(file: Path) -> str:
     return "/" if file.name == "index.html" else f"/page/{file.name}"
 
 
-def response_of(file: Path) -> Response:
+def response_of(file: Path, *, packed: bool) -> Response:
     """A file as a response that can be sent any number of times."""
     content = file.read_bytes()
+    encoding = {}
+    if packed:
+        content, encoding = gzip.compress(content, mtime=0), {"Content-Encoding": "gzip"}
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {**HEADERS, "ETag": etag, "Content-Type": TYPES[file.suffix]}
-    return Response(content, headers=headers)
+    kind = {"Content-Type": TYPES[file.suffix]}
+    return Response(content, headers={**HEADERS, **kind, **encoding, "ETag": etag})
 
 
-RESPONSES = {address_of(f): response_of(f) for f in FOLDER.iterdir() if f.suffix in TYPES}
-PAGE_PATHS = frozenset(RESPONSES)
+FILES = {address_of(file): file for file in FOLDER.iterdir() if file.suffix in TYPES}
+PLAIN = {path: response_of(file, packed=False) for path, file in FILES.items()}
+PACKED = {path: response_of(file, packed=True) for path, file in FILES.items()}
+PAGE_PATHS = frozenset(FILES)
 
 
 async def page(scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,8 +59,9 @@ async def page(scope: Scope, receive: Receive, send: Send) -> None:
     path, method = scope["path"], scope["method"]
     if method != "GET":
         raise MethodNotAllowed(f"{path} does not take {method}.", {"Allow": "GET, HEAD"})
-    response = RESPONSES[path]
+    headers = dict(scope["headers"])
+    response = (PACKED if b"gzip" in headers.get(b"accept-encoding", b"") else PLAIN)[path]
     etag = response.headers["ETag"]
-    if etag.encode() in dict(scope["headers"]).get(b"if-none-match", b""):
+    if etag.encode() in headers.get(b"if-none-match", b""):
         response = Response(status_code=304, headers={**HEADERS, "ETag": etag})
     await response(scope, receive, send)
