@@ -19,7 +19,14 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from models.bundle import Bundle
-from tests.service_fixtures import PATIENT_CACHE, ROOT, RedisServer, Service, running_service
+from tests.service_fixtures import (
+    PATIENT_CACHE,
+    ROOT,
+    RedisServer,
+    Service,
+    await_condition,
+    running_service,
+)
 
 PATIENCE_MS = 15_000  # a busy test machine must not fail what is only slow
 SCREENSHOTS = ROOT / ".usher" / "screenshots"
@@ -65,6 +72,10 @@ class Tab:
     def await_change(self) -> None:
         """Wait until it is announced what a rating changed."""
         expect(self.page.locator("#status")).to_have_text(re.compile(r"in the list"))
+
+    def await_that(self, holds: Callable[[], bool]) -> None:
+        """Let the browser go on until a condition holds that only its events can bring about."""
+        await_condition(lambda: self.page.evaluate("true") and holds(), "the browser has done it")
 
     @property
     def picks(self) -> list[str]:
