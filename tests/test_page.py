@@ -9,6 +9,7 @@ import pytest
 
 from models.bundle import Bundle
 from service.web.page import FOLDER, PAGE_PATHS, address_of
+from tests.browser import chromium
 from tests.service_fixtures import Service, running_service
 
 TYPES = {
@@ -97,6 +98,18 @@ def test_what_the_page_refers_to_is_there_and_modules_are_asked_for_at_once() ->
     assert preloaded == imported
     assert not any(re.search(r"https?://(?!www\.w3\.org/)", text) for text in files.values())
     assert sum(len(text.encode()) for text in files.values()) < LARGEST_PAGE
+
+
+def test_without_a_browser_the_tests_are_skipped_here_and_fail_in_ci(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CI_REQUIRES_BROWSER", "1")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install chromium"):
+        chromium()
+    monkeypatch.delenv("CI_REQUIRES_BROWSER")
+    with pytest.raises(pytest.skip.Exception, match="apt-get install chromium"):
+        chromium()
 
 
 def test_every_file_of_the_folder_is_served() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import expect
 
 from models.bundle import Bundle
+from service.bundles import activate
 from tests.browser import OpenTab, told_of
-from tests.service_fixtures import Service
+from tests.service_fixtures import Service, await_condition, running_service
+from tests.tiny import altered
 
 
 def test_a_user_is_searched_and_picked_and_the_list_is_the_apis(
@@ -102,7 +106,7 @@ def test_why_this_tells_the_ratings_that_moved_it(tab: OpenTab, service: Service
     expect(row.locator(".moves li")).to_have_count(len(moved))
     for shown, rating in zip(row.locator(".moves li").all(), moved, strict=True):
         assert shown.locator(".moved-by").inner_text().startswith(rating["title"])
-        change = shown.locator(".change").inner_text().replace("−", "-")
+        change = shown.locator(".change").inner_text().replace("−", "-").replace("±", "+")
         found = [float(number) for number in re.findall(r"[+-][\d.]+", change)]
         told = [rating["preference_score_change"], rating["predicted_rating_change"]]
         assert all(abs(a - b) <= 0.0061 for a, b in zip(found, told, strict=True))
@@ -163,3 +167,24 @@ def test_the_model_is_told_with_its_baselines_and_provider(
     expect(told.locator(".best")).to_have_text("1.000")
     link = one.page.get_by_role("link", name="API description")
     assert service.client.get(f"/{link.get_attribute('href')}").json()["openapi"]
+
+
+def test_a_model_that_takes_over_is_told(tab: OpenTab, bundle: Bundle, tmp_path: Path) -> None:
+    pointer = tmp_path / "active"
+    activate(str(bundle.path), pointer)
+    scale = bundle.manifest.rating_scale
+    genres = [f"{name} again" for name in bundle.catalog.genre_names]
+    catalog = replace(bundle.catalog, genre_names=genres)
+    later = altered(bundle, tmp_path / "later", catalog, scale)
+    with running_service(tmp_path, USHER_MODEL_POINTER=str(pointer)) as running:
+        one = tab(running)
+        one.open("?new")
+        expect(one.page.locator("#model")).to_contain_text(bundle.digest[:12])
+        activate(str(later.path), pointer)
+        await_condition(
+            lambda: running.client.get("/v1/model").json()["digest"] == later.digest, "it answers"
+        )
+        one.star("pick", one.picks[0], 4).click()
+        expect(one.page.locator("#model")).to_contain_text(later.digest[:12])
+        one.page.locator("#filters summary").click()
+        expect(one.page.locator("#genres label").first).to_have_text(genres[0])

@@ -50,9 +50,8 @@ async function open() {
   settle();
   clearSearch();
   if (model === null) {
-    model = (await attempt(loadModel, open)) ?? null;
+    await attempt(getToKnowModel, open);
     if (model === null) return;
-    offerFilters(model, (filters) => go({ ...view, ...filters }));
   }
   const same = before && person && before.user === view.user && before.fresh === view.fresh;
   if (!same) await openPerson(before !== null);
@@ -106,12 +105,16 @@ async function refresh(before) {
   stopWaiting();
   if (!answer) return undefined;
   showPicks(answer, whose, model, before, deeds);
-  if (answer.body.model.digest !== model.digest) await attempt(renew);
+  if (answer.body.model.digest !== model.digest) { // another model answers since
+    await attempt(getToKnowModel);
+    showFilters(view);
+  }
   return answer.body.items;
 }
 
-async function renew() {
+async function getToKnowModel() {
   model = await loadModel();
+  offerFilters(model, (filters) => go({ ...view, ...filters }));
 }
 
 // ---- what people do

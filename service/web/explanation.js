@@ -4,7 +4,11 @@ import { element, titled, unseen } from "./elements.js";
 
 const SHOWN = 6;
 
-const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+function signed(value) {
+  const size = Math.abs(value).toFixed(2);
+  if (Number(size) === 0) return `±${size}`;
+  return `${value < 0 ? "−" : "+"}${size}`;
+}
 
 /** What is opened below an item. */
 export function explained({ item, ratings, basis, shortfall }, owner) {
@@ -39,5 +43,5 @@ function move(one, most) {
     bar,
     element("span", { class: "change" },
       unseen(change < 0 ? "ranks it lower: " : "ranks it higher: "),
-      `${signed(change, 2)} score, ${signed(one.predicted_rating_change, 2)} stars`));
+      `${signed(change)} score, ${signed(one.predicted_rating_change)} stars`));
 }
