@@ -85,7 +85,7 @@ def test_what_the_page_refers_to_is_there_and_modules_are_asked_for_at_once() ->
     page = files["index.html"]
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", page)
     referred = set(re.findall(r'(?:href|src)="(page/[^"]+)"', page))
-    for name in ("style.css",):
+    for name in ("style.css", "controls.css"):
         referred |= {f"page/{found}" for found in re.findall(r'url\("([^"]+)"\)', files[name])}
     imported = {
         f"page/{found}"
