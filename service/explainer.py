@@ -7,6 +7,7 @@ does, not a story beside it, but they do not add up: what two ratings say togeth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from service.answers import model_members, rounded, shortfall, to_json
 from service.batcher import MicroBatcher
 from service.catalogue import item_of
 from service.engine import Estimates, RateJob
-from service.histories import HistorySource
+from service.histories import HistorySource, history_of_ratings, known_items
 from service.left_out import without
 from service.metrics import Metrics
-from service.schemas import Basis
+from service.schemas import Basis, GivenRating
 
 MAX_EXPLAINED = 200
 ENCODED_RATINGS = 200_000
@@ -39,6 +40,7 @@ class Explainer:
         metrics: Metrics,
     ) -> None:
         self._catalog = bundle.catalog
+        self._scale = bundle.manifest.rating_scale
         self._columns = bundle.items
         self._model = model_members(bundle)
         self._rater = rater
@@ -46,15 +48,24 @@ class Explainer:
         self._metrics = metrics
 
     async def explain(self, user_id: str, item_id: str) -> bytes:
-        """How the user's ratings moved the item, those that moved its preference score most first.
+        """How a stored user's ratings moved the item. Raises NoSuchItem, Overloaded."""
+        item = item_of(item_id, self._catalog)
+        _, whole = await self._histories.read(user_id)
+        return await self._explained(user_id, whole, item)
+
+    async def explain_given(self, ratings: Sequence[GivenRating], item_id: str) -> bytes:
+        """The same for ratings nobody stored. Raises UnknownItem, InvalidRequest, Overloaded."""
+        item = int(known_items([item_id], self._catalog, "body item_id")[0])
+        whole = history_of_ratings(ratings, self._catalog, self._scale)
+        return await self._explained(None, whole, item)
+
+    async def _explained(self, user_id: str | None, whole: Histories, item: int) -> bytes:
+        """The ratings of a history that moved the item's preference score most come first.
 
         The user's own rating of the item is left out before anything is computed. At most
         MAX_EXPLAINED ratings are left out in turn, fewer where the histories together would have
         more than ENCODED_RATINGS; `choose` says which, and the answer says that there are more.
-        Raises NoSuchItem, Overloaded.
         """
-        item = item_of(item_id, self._catalog)
-        _, whole = await self._histories.read(user_id)
         history = without(whole, item)
         chosen = self.choose(item, history)
         target = np.array([item], np.int64)

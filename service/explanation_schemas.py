@@ -1,10 +1,33 @@
-"""What travels over HTTP of an explanation."""
+"""What travels over HTTP for an explanation."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.schemas import Basis, ModelName, Shortfall, examples
+from service.schemas import Basis, GivenRatings, Id, ModelName, Shortfall, examples
+
+
+class ExplanationRequest(BaseModel):
+    """An item, and ratings nobody stored that may have moved it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "item_id": "1196",
+                    "ratings": [
+                        {"item_id": "318", "rating": 4.5},
+                        {"item_id": "2571", "rating": 5},
+                    ],
+                }
+            ]
+        },
+    )
+
+    item_id: Id
+    ratings: GivenRatings
 
 
 class ExplainedItem(BaseModel):
@@ -61,7 +84,7 @@ class Explanation(BaseModel):
         }
     )
 
-    user_id: str
+    user_id: str | None = Field(description="null for ratings that came in the request")
     basis: Basis
     model: ModelName
     item: ExplainedItem

@@ -23,6 +23,7 @@ from service.errors import InvalidRequest
 from service.explainer import Explainer
 from service.filters import Filters
 from service.histories import HistorySource, history_of_ratings, known_items
+from service.known_users import KnownUsers
 from service.left_out import LEFT_OUT_RATINGS, without
 from service.metrics import Metrics
 from service.schemas import Basis, GivenRating, Selection
@@ -63,6 +64,7 @@ class Recommender:
         self._filters = Filters(bundle.catalog)
         self._writer = AnswerWriter(bundle)
         self.catalogue = Catalogue(bundle, self._filters)
+        self.users = KnownUsers(bundle)
         self.explainer = Explainer(bundle, rater, histories, metrics)
 
     async def key_of(self, user_id: str, selection: Selection) -> Key:

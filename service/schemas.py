@@ -158,6 +158,7 @@ class ListedRating(BaseModel):
 
     item_id: str
     title: str | None = Field(description="null of an item the present model does not have")
+    year: int | None = Field(description="null where unknown")
     rating: float
     rated_at: int | None = Field(description="Unix seconds; null of ratings trained on")
     counts: bool = Field(
@@ -279,35 +280,6 @@ class Predictions(BaseModel):
     basis: Basis
     model: ModelName
     items: list[PredictedItem]
-
-
-class Providers(BaseModel):
-    """What the model was to run on, and what it runs on."""
-
-    configured: list[str]
-    in_use: list[str]
-
-
-class ModelCard(BaseModel):
-    """What the model is and how good it is on ratings it never saw."""
-
-    version: str
-    digest: str
-    created_at: str
-    code_version: str
-    as_of: int | None
-    rating_scale: dict[str, float]
-    data: dict[str, Any]
-    protocol: dict[str, Any]
-    metrics: dict[str, float]
-    baselines: dict[str, dict[str, float]]
-    calibration: dict[str, float | None]
-    parity: dict[str, float]
-    configuration: dict[str, Any]
-    users: int
-    items: int
-    genres: list[str]
-    providers: Providers
 
 
 class FaultDocument(BaseModel):

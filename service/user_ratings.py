@@ -120,4 +120,6 @@ def _told(item_id: str, given: Given, counts: bool) -> dict[str, Any]:
 
 def _titled(told: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
     row = catalog.index_by_id.get(told["item_id"])
-    return told | {"title": None if row is None else catalog.titles[row]}
+    if row is None:
+        return told | {"title": None, "year": None}
+    return told | {"title": catalog.titles[row], "year": int(catalog.years[row]) or None}

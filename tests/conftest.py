@@ -9,7 +9,9 @@ import tempfile
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.service_fixtures", "tests.bento_fixtures", "tests.report_fixtures"]
+pytest_plugins = [
+    "tests.service_fixtures", "tests.bento_fixtures", "tests.report_fixtures", "tests.browser",
+]  # fmt: skip
 
 settings.register_profile("usher", derandomize=True, deadline=None)
 settings.load_profile("usher")

@@ -20,17 +20,19 @@ from pydantic import TypeAdapter
 
 from models.bundle import Bundle
 from models.histories import Histories
+from service.api.model import years_of
 from service.api.parsing import read_query
 from service.errors import InvalidRequest
+from service.model_schemas import ModelCard
 from service.schemas import (
     ManyRecommendations,
-    ModelCard,
     Predictions,
     ProblemDocument,
     Recommendations,
     Selection,
 )
 from tests.service_fixtures import Service
+from tests.small_ratings import blank_catalog
 
 TOLERANCE = 0.0011  # 0.001 between batches of different sizes, and the rounding
 
@@ -265,6 +267,10 @@ def test_the_model_tells_how_good_it_is(client: httpx.Client, bundle: Bundle) ->
     assert card["configuration"] == bundle.manifest.configuration
     assert card["providers"] == {"configured": ["cpu"], "in_use": ["cpu"]}
     assert (card["users"], card["items"]) == (len(bundle.users), len(bundle.catalog))
+    assert card["genres"] == list(bundle.catalog.genre_names)
+    years = [int(year) for year in bundle.catalog.years if year]
+    assert card["years"] == {"first": min(years), "last": max(years)}
+    assert years_of(blank_catalog(3)) is None
 
 
 def test_the_document_is_openapi_3_1_with_examples(client: httpx.Client) -> None:
@@ -284,9 +290,14 @@ def test_the_document_is_openapi_3_1_with_examples(client: httpx.Client) -> None
         "/v1/items/{item_id}",
         "/v1/items/{item_id}/similar",
         "/v1/model",
+        "/v1/users",
+        "/v1/explanations",
     }
     schemas = document["components"]["schemas"]
-    for name in ("RecommendationRequest", "PredictionRequest", "NewRating", "ProblemDocument"):
+    for name in (
+        "RecommendationRequest", "PredictionRequest", "ExplanationRequest", "NewRating",
+        "ProblemDocument", "UserPage",
+    ):  # fmt: skip
         assert schemas[name]["examples"], name
     for path in document["paths"].values():
         for operation in path.values():

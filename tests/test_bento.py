@@ -12,6 +12,7 @@ import pytest
 
 from models.bundle import Bundle
 from service.local.bento_server import LocalService
+from service.web.page import PAGE_PATHS
 from tests.bento_fixtures import ROOT, Elsewhere
 from tests.service_fixtures import await_condition, free_port, running_service
 
@@ -73,7 +74,7 @@ def test_it_answers_as_the_tree_does(elsewhere: Elsewhere, bundle: Bundle, tmp_p
         running_service(tmp_path, USHER_MODEL=str(bundle.path)) as tree,
         served(elsewhere) as there,
     ):
-        for path in [*asked, "/v1/model"]:
+        for path in [*asked, "/v1/model", *PAGE_PATHS]:
             ours, theirs = tree.client.get(path), there.get(path)
             assert (ours.status_code, theirs.status_code) == (200, 200), theirs.text
             assert theirs.content == ours.content

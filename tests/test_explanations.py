@@ -130,6 +130,63 @@ def test_what_cannot_be_explained(client: httpx.Client, bundle: Bundle) -> None:
     assert "no parameters" in refused["detail"]
 
 
+# ---- ratings that came with the request
+
+
+def given_ratings(client: httpx.Client, user: str) -> list[dict[str, Any]]:
+    """A stored user's ratings as a request would bring them."""
+    listed = client.get(f"/v1/users/{user}/ratings").json()["ratings"]
+    return [{"item_id": r["item_id"], "rating": r["rating"]} for r in listed]
+
+
+@pytest.mark.parametrize("rated", [False, True])
+def test_given_ratings_are_explained_as_a_stored_users(
+    client: httpx.Client, bundle: Bundle, rated: bool
+) -> None:
+    history = bundle.users.history_of("7")
+    item = next(i for i in range(120) if (i in history.items) is rated)
+    item_id = bundle.catalog.ids[item]
+    stored = client.get(f"/v1/users/7/recommendations/{item_id}/explanation").json()
+    body = {"item_id": item_id, "ratings": given_ratings(client, "7")[::-1]}
+    answer = client.post("/v1/explanations", json=body).json()
+    Explanation.model_validate(answer)
+    assert (stored.pop("user_id"), answer.pop("user_id")) == ("7", None)
+    assert (answer["item"]["rating"] is not None) is rated
+    assert {m["item_id"] for m in answer["ratings"]} == {m["item_id"] for m in stored["ratings"]}
+    by_item = {moved["item_id"]: moved for moved in stored["ratings"]}
+    for moved in answer["ratings"]:
+        assert moved == pytest.approx(by_item[moved["item_id"]], abs=TOLERANCE)
+    assert answer["item"] == pytest.approx(stored["item"], abs=TOLERANCE)
+    assert (answer["basis"], answer["model"]) == (stored["basis"], stored["model"])
+    assert_left_out_by_hand(bundle, answer, without(history, item), item)
+
+
+def test_without_ratings_nothing_moved_it(client: httpx.Client, bundle: Bundle) -> None:
+    body = {"item_id": bundle.catalog.ids[30], "ratings": []}
+    answer = client.post("/v1/explanations", json=body).json()
+    assert (answer["basis"], answer["ratings"]) == ("cold_start", [])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"item_id": "no-such-item"}, "no-such-item"),
+        ({"item_id": "a b"}, "body item_id"),
+        ({"ratings": [{"item_id": "no-such-item", "rating": 3}]}, "no-such-item"),
+        ({"ratings": None}, "body ratings"),
+        ({"user_id": "1"}, "body user_id"),
+    ],
+)
+def test_what_cannot_be_explained_of_given_ratings(
+    client: httpx.Client, bundle: Bundle, change: dict[str, Any], named: str
+) -> None:
+    body = {"item_id": bundle.catalog.ids[0], "ratings": []} | change
+    assert named in problem(client.post("/v1/explanations", json=body), 422)["detail"]
+    off = {"item_id": bundle.catalog.ids[0],
+           "ratings": [{"item_id": bundle.catalog.ids[1], "rating": 9}]}  # fmt: skip
+    assert "Ratings go from" in problem(client.post("/v1/explanations", json=off), 422)["detail"]
+
+
 # ---- which ratings, and how many
 
 

@@ -99,8 +99,17 @@ def test_without_keys_everything_is_open() -> None:
 # ---- over HTTP
 
 
-def test_everything_but_health_asks_for_a_key(guarded: Service) -> None:
-    paths = ["/", "/metrics", "/recommend", "/docs.json", "/schema.json", "/nothing", "/livez/"]
+def test_everything_but_health_and_the_page_asks_for_a_key(guarded: Service) -> None:
+    paths = [
+        "/page/",
+        "/page/none.js",
+        "/metrics",
+        "/recommend",
+        "/docs.json",
+        "/schema.json",
+        "/nothing",
+        "/livez/",
+    ]
     document = guarded.client.get("/v1/openapi.json", headers=bearer(KEYS[0])).json()
     for path in [*paths, "/v1/openapi.json", "/v1/nothing", *document["paths"]]:
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):

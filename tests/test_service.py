@@ -183,14 +183,6 @@ def test_health_needs_no_more_than_the_service(service: Service) -> None:
         assert service.client.get(path).status_code == 200
 
 
-def test_the_root_leads_to_the_description_and_loads_nothing_from_elsewhere(
-    service: Service,
-) -> None:
-    answer = service.client.get("/")
-    assert (answer.status_code, answer.headers["location"]) == (307, "/v1/openapi.json")
-    assert answer.content == b""
-
-
 def test_the_log_holds_no_traceback(service: Service) -> None:
     service.client.get("/v1/users/1/recommendations?k=0")
     service.client.post("/recommend", json={"user_id": "4", "k": 0})

@@ -6,11 +6,14 @@ any other's, and every number of it can be recomputed from the graphs.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
 
-from models.bundle import Bundle
+from models.bundle import Bundle, write_bundle
+from models.catalog import Catalog
+from models.manifest import Description, RatingScale
 from models.networks.architecture import Architecture
 from training.config import Configuration
 from training.evaluation.predictor import Interval
@@ -44,3 +47,17 @@ def tiny_bundle(folder: Path, users: int = 60, items: int = 120, seed: int = 0) 
     return publish(
         network, ratings, split, configuration, figures, Interval(0.8, 1.3), "tiny", folder
     )
+
+
+def altered(bundle: Bundle, folder: Path, catalog: Catalog, scale: RatingScale) -> Bundle:
+    """The same graphs and histories under another catalogue and scale, not exported again."""
+    manifest = bundle.manifest
+
+    def describe(target: Path) -> Description:
+        for name in manifest.files:
+            if "/" not in name:
+                shutil.copy(bundle.path / name, target)
+        told = {name: getattr(manifest, name) for name in Description.model_fields}
+        return Description(**told | {"rating_scale": scale})
+
+    return write_bundle(folder, describe, catalog, bundle.items, bundle.users)

@@ -14,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from service.api import explanations, items, model, predictions, ratings, recommendations
+from service.api import explanations, items, model, predictions, ratings, recommendations, users
 from service.api.parsing import ParsedRoute
 from service.api.responses import PROBLEMS
 from service.errors import (
@@ -99,7 +99,7 @@ def create_api(serving: Serving) -> FastAPI:
         responses=PROBLEMS,
     )
     api.router.route_class = ParsedRoute
-    for routes in (recommendations, explanations, predictions, ratings, items, model):
+    for routes in (recommendations, explanations, predictions, ratings, users, items, model):
         routes.add_routes(api, serving)
     return api
 

@@ -6,8 +6,9 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from models.catalog import Catalog
+from service.model_schemas import ModelCard, Providers, Years
 from service.recommender import Recommender
-from service.schemas import ModelCard, Providers
 from service.serving import Serving
 
 
@@ -35,6 +36,13 @@ def model_card(recommender: Recommender) -> ModelCard:
             "users": len(bundle.users),
             "items": len(bundle.catalog),
             "genres": list(bundle.catalog.genre_names),
+            "years": years_of(bundle.catalog),
             "providers": providers,
         }
     )
+
+
+def years_of(catalog: Catalog) -> Years | None:
+    """The years that filters can choose from."""
+    known = catalog.years[catalog.years > 0]
+    return Years(first=int(known.min()), last=int(known.max())) if len(known) else None

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from random import Random
 from typing import NamedTuple
 
-from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.edge.access_log import Line
@@ -23,20 +22,18 @@ from service.edge.problems import ProblemResponse
 from service.edge.request_ids import REQUEST_ID, RequestIds
 from service.errors import BodyTooSlow, InternalError, MalformedRequest, Problem, TimedOut
 from service.serving import Serving
+from service.web.page import PAGE_PATHS, page
 
 CACHE_STATE = "usher.cache"
 """Where in the scope a route notes its cache state, for the metrics."""
-
-_DESCRIPTION = RedirectResponse("/v1/openapi.json")
-"""What `/` answers: BentoML's own page there loads a script from elsewhere."""
 
 JSON = (b"content-type", b"application/json")
 
 log = logging.getLogger("usher")
 
 
-class _Checked(NamedTuple):
-    """A route, for metrics and the log, of a request that may never get to it."""
+class _Named(NamedTuple):
+    """A route, for metrics and the log, of a request that no router has seen."""
 
     path: str
 
@@ -110,12 +107,12 @@ class Gateway:
                 if method in ("POST", "PUT", "PATCH", "DELETE"):
                     check = self._checks.get(scope["path"]) if method == "POST" else None
                     if check is not None:
-                        scope["route"] = _Checked(scope["path"])
+                        scope["route"] = _Named(scope["path"])
                         scope["headers"] = [*_unmarked(scope["headers"]), JSON]
                     receive = await bounded_body(headers, receive, check)
                 arrived = True
                 _check_path(scope["path"])
-                await self._application(scope["path"])(scope, receive, response.send)
+                await self._application(scope)(scope, receive, response.send)
         except Problem as problem:
             await response.refuse(problem, scope, receive)
         except TimeoutError:
@@ -129,11 +126,15 @@ class Gateway:
         finally:
             self._record(method, scope, response, time.perf_counter() - started)
 
-    def _application(self, path: str) -> ASGIApp:
-        """Which application answers a path."""
+    def _application(self, scope: Scope) -> ASGIApp:
+        """Which application answers. BentoML's own page at `/` loads a script from elsewhere."""
+        path: str = scope["path"]
         if path.startswith("/v1/"):
             return self._api
-        return _DESCRIPTION if path == "/" else self._app
+        if path in PAGE_PATHS:
+            scope["route"] = _Named(path)
+            return page
+        return self._app
 
     def _record(self, method: str, scope: Scope, response: _Response, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None)

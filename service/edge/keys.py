@@ -1,4 +1,4 @@
-"""API keys: who may ask for anything but whether the service is healthy.
+"""API keys: who may ask for anything but the page and whether the service is healthy.
 
 It decides what a key looks like, where a request carries it, and whether it is one of ours. That a
 service beyond this machine must have keys is `service.edge.listening`'s to say. Keys are kept as
@@ -14,10 +14,14 @@ from collections.abc import Iterable, Mapping
 
 from service.errors import Unauthorized
 from service.metrics import Metrics
+from service.web.page import PAGE_PATHS
 
 KEY_RULE = "16 to 128 characters from A-Za-z0-9._~+/=-"
-UNGUARDED_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
+HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
 """Probes of health come from machines that hold no keys, and learn nothing else."""
+
+UNGUARDED_PATHS = HEALTH_PATHS | PAGE_PATHS
+"""A browser that opens the page can send no key; it is the same for all, its data asks for one."""
 
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]{16,128}")
 

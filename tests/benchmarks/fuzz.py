@@ -44,6 +44,7 @@ ROUTES = (
     ("PUT", "/v1/users/{}/ratings/{}"), ("DELETE", "/v1/users/{}/ratings/{}"),
     ("GET", "/v1/users/{}/recommendations/{}/explanation"), ("POST", "/v1/recommendations"),
     ("POST", "/v1/recommendations"), ("POST", "/v1/predictions"), ("GET", "/v1/items"),
+    ("GET", "/v1/users"), ("POST", "/v1/explanations"), ("GET", "/page/app.js"),
     ("GET", "/v1/items/{}"), ("GET", "/v1/items/{}/similar"), ("GET", "/v1/model"),
     ("GET", "/v1/openapi.json"), ("GET", "/metrics"), ("GET", "/livez"), ("GET", "/readyz"),
     ("GET", "/"), ("POST", "/recommend"), ("GET", "/docs.json"), ("GET", "/{}"),
