@@ -41,7 +41,7 @@ class AnswerWriter:
         self, basis: Basis, asked: int, ranking: Ranking, own_ratings: Mapping[int, float]
     ) -> bytes:
         """The body of a top k but for the user's id. `own_ratings`: the user's, by item index."""
-        numbers = (ranking.scores, ranking.ratings, *self._ends(ranking.ratings, ranking.spreads))
+        numbers = (ranking.scores, ranking.ratings, *self.ends(ranking.ratings, ranking.spreads))
         rows = zip(ranking.items.tolist(), *rounded(np.stack(numbers)), strict=True)
         items = []
         # Written by hand: this is most of what a recommendation costs outside the graph.
@@ -91,13 +91,16 @@ class AnswerWriter:
         """rating -+ multiplier * spread, clipped to the scale, with the coverage it promises."""
         return [
             {"low": low, "high": high, "coverage": self._coverage}
-            for low, high in zip(*rounded(np.stack(self._ends(ratings, spreads))), strict=True)
+            for low, high in zip(*rounded(np.stack(self.ends(ratings, spreads))), strict=True)
         ]
 
-    def _ends(
+    def ends(
         self, ratings: NDArray[np.float32], spreads: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The lower and the upper ends. A rating is on the scale, so each can leave it one way."""
+        """Of intervals, the lower and the upper, in arrays of any shape.
+
+        A rating is on the scale, so each can leave it one way.
+        """
         reach = self._multiplier * spreads.astype(np.float64)
         lows = np.maximum(ratings - reach, self._scale.minimum)
         return lows, np.minimum(ratings + reach, self._scale.maximum)
@@ -135,15 +138,20 @@ def shortfall(asked: int, returned: int, what: str) -> dict[str, Any]:
 
 
 def rounded(values: NDArray[Any]) -> list[Any]:
-    """Numbers as every answer writes them, nested as the array is.
+    """Numbers as every answer writes them, nested as the array is. Raises as `to_places`."""
+    numbers: list[Any] = to_places(values).tolist()
+    return numbers
+
+
+def to_places(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Numbers rounded as every answer has them.
 
     Raises ValueError for what is not finite: JSON has no way to say it.
     """
     if not np.isfinite(values).all():
         raise ValueError("A graph answered with a number that is not finite.")
     # As np.round does it, without its detours; adding 0.0 turns -0.0 into 0.0.
-    numbers: list[Any] = (np.rint(values.astype(np.float64) * PLACES) / PLACES + 0.0).tolist()
-    return numbers
+    return np.asarray(np.rint(values.astype(np.float64) * PLACES) / PLACES + 0.0)
 
 
 def to_json(members: Mapping[str, Any]) -> bytes:

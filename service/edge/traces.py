@@ -28,7 +28,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from service.batcher import Answer, Job, MicroBatcher
 from service.errors import SettingsRefused
 from service.settings import Settings
-from service.stores.redis_link import RedisLink
+from service.stores.redis_link import Command, RedisLink
 
 EXPORT_TIMEOUT_S = 5.0
 EXPORTER = "opentelemetry-exporter-otlp-proto-http"
@@ -114,7 +114,7 @@ class TracedLink(RedisLink):
         self._role = role
         self._tracer = tracer
 
-    async def ask_many(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
+    async def ask_many(self, commands: Sequence[Command]) -> list[Any]:
         """As `RedisLink.ask_many`, within a span; all commands of an exchange have one name."""
         name = str(commands[0][0])
         attributes: dict[str, str | int] = {"db.system.name": "redis", "db.operation.name": name}

@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 from service.histories import Stamp
 from service.metrics import Metrics
 from service.stores.circuit import Circuit
-from service.stores.redis_link import LINK_ERRORS, RedisLink
+from service.stores.redis_link import LINK_ERRORS, Command, RedisLink
 
 ANSWER_FORMAT = "1"  # part of every key: raise it when the bytes of an answer change
 PREFIX = b"usher:answer:"
@@ -52,7 +52,6 @@ class Key(NamedTuple):
         return f'W/"{self.digest[:16].hex()}"'
 
 
-Command = tuple[bytes | str | int, ...]
 Compute = Callable[[], Coroutine[Any, Any, tuple[Key, bytes]]]
 
 
@@ -108,6 +107,25 @@ class AnswerCache:
             return Found(key, kept, CacheState.HIT)
         return Found(*await self._fly(key, compute), CacheState.MISS)
 
+    async def keep(self, answers: Sequence[tuple[Key, bytes]]) -> list[str]:
+        """Keep answers before anybody asks for them, in one exchange.
+
+        How each ended: "stored", "failed", or "rested" where Redis is left alone for a while.
+        """
+        if self._link is None or not self._circuit.admits():
+            return ["rested"] * len(answers)
+        return await self._written(self._link, [self._command(*answer) for answer in answers])
+
+    async def held(self, keys: Sequence[Key]) -> int | None:
+        """How many of the keys have an entry; None if Redis does not say."""
+        if self._link is None:
+            return None
+        try:
+            replies = await self._link.ask_all([("EXISTS", key.name) for key in keys])
+        except LINK_ERRORS:
+            return None
+        return replies.count(1)
+
     async def close(self) -> None:
         """Close the connections; computations under way are left to their callers."""
         if self._link is not None:
@@ -156,9 +174,8 @@ class AnswerCache:
         if not self._circuit.admits():
             self._metrics.cache_writes.labels("rested").inc()
             return
-        ttl_s = max(1, round(self._ttl_s * (1 - 0.1 * self._jitter.random())))
         written = asyncio.get_running_loop().create_future()
-        self._unwritten.append((("SET", key.name, _sealed(key, answer), "EX", ttl_s), written))
+        self._unwritten.append((self._command(key, answer), written))
         if len(self._unwritten) == 1:  # the task begins when all who were woken with us have come
             writer = asyncio.create_task(self._write_all(link))
             self._writers.add(writer)
@@ -175,6 +192,10 @@ class AnswerCache:
                     written.set_result(None)
         for outcome in outcomes:
             self._metrics.cache_writes.labels(outcome).inc()
+
+    def _command(self, key: Key, answer: bytes) -> Command:
+        ttl_s = max(1, round(self._ttl_s * (1 - 0.1 * self._jitter.random())))
+        return ("SET", key.name, _sealed(key, answer), "EX", ttl_s)
 
     async def _written(self, link: RedisLink, commands: Sequence[Command]) -> list[str]:
         """How each of the commands ended."""
