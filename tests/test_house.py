@@ -191,6 +191,7 @@ def test_imports_run_one_way() -> None:
     ("module", "statement", "contract"),
     [
         ("service/wrong.py", "import torch", "the service runs without torch"),
+        ("service/wrong.py", "import polars", "and the service runs without it"),
         ("service/wrong.py", "import models.networks", "the service runs without torch"),
         ("service/wrong.py", "import training.errors", "training -> models <- service"),
         ("training/wrong.py", "import service.errors", "training -> models <- service"),

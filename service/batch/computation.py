@@ -21,7 +21,7 @@ from service.batch.warming import Warming
 from service.batcher import BatchLimits
 from service.engine import Engine, RankJob, RateJob
 from service.filters import Filters
-from service.histories import KnownHistories
+from service.histories import BUNDLE_VERSION, KnownHistories, Stamp
 from service.schemas import Selection
 from service.top_items import Top, TopItems
 
@@ -49,9 +49,14 @@ class Computation:
         self._lanes = threads + 1
         self._warming = warming
 
-    async def check(self) -> None:
-        """Run once for nobody. Raises UnknownItem, UnknownGenre for what the catalogue lacks."""
-        await self._tops([Histories.empty(1)])
+    async def begin(self) -> None:
+        """Run once for whom nobody knows, which is an answer to keep as well.
+
+        Raises UnknownItem, UnknownGenre for what the catalogue lacks.
+        """
+        tops = await self._tops([Histories.empty(1)])
+        if self._warming is not None:
+            await self._warming.keep([Stamp(None, BUNDLE_VERSION)], tops)
 
     async def rows_of(self, users: NDArray[np.bytes_], tell: Callable[[int], None]) -> Rows:
         """The rows of some users; `tell` hears of users done. Raises RatingsUnavailable."""

@@ -121,7 +121,7 @@ class Run:
 
     async def through(self, listed: NDArray[np.bytes_] | None) -> Outcome:
         """All of it, for the users listed or for everybody."""
-        await self._computation.check()
+        await self._computation.begin()
         others = np.zeros(0, "S1") if listed is not None else await self._newcomers()
         users = with_newcomers(self._bundle.users.ids, others) if listed is None else listed
         plan = self._plan(users)
