@@ -85,7 +85,7 @@ pull-ratings: $(INSTALLED)  ## Write the ratings people gave to .usher/given-rat
 
 recommend-all: $(INSTALLED)  ## Write every user's best K items to OUT as Parquet; ARGS="--warm-cache" and more
 	$(train_if_no_model)
-	@$(PY) -m service.local.batch --out "$(OUT)" --k "$(K)" $(ARGS)
+	@$(PY) -m service.local.batch $(if $(findstring --warm-only,$(ARGS)),,--out "$(OUT)") --k "$(K)" $(ARGS)
 
 bento: $(INSTALLED)  ## Package the service and its newest model as a Bento
 	$(train_if_no_model)
