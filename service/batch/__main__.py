@@ -15,14 +15,17 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from models.bundle import BundleError
 from service.api.parsing import check_values
+from service.batch.order import Order
+from service.batch.plan import canonical
 from service.batch.progress import Progress
-from service.batch.run import Order, Outcome, recommend_all
+from service.batch.run import Outcome, recommend_all
 from service.errors import ServiceError
 from service.schemas import Selection
 from service.settings import Settings, read_settings
@@ -68,14 +71,14 @@ async def _until_stopped(order: Order, settings: Settings) -> Outcome:
     work = asyncio.current_task()
     assert work is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
-    return await recommend_all(order, settings, Progress(sys.stderr))
+    return await recommend_all(order, settings, Progress(sys.stderr, time.monotonic))
 
 
 def _order(asked: argparse.Namespace) -> Order:
     """Raises InvalidRequest, naming the option that is out of bounds."""
     chosen = {name: getattr(asked, name) for name in PARAMETERS}
     return Order(
-        selection=check_values(Selection, chosen, "option"),
+        selection=canonical(check_values(Selection, chosen, "option")),
         out=asked.out,
         users_file=asked.users,
         part_users=asked.part_users,

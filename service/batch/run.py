@@ -1,7 +1,4 @@
-"""One batch from beginning to end: the model, the users, part after part, the record.
-
-It uses the very parts a worker of the service does, put together without HTTP.
-"""
+"""One batch from beginning to end: the users, part after part, the record."""
 
 from __future__ import annotations
 
@@ -11,48 +8,25 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
 
-from models.bundle import Bundle
-from service.answers import AnswerWriter, model_members
-from service.batch.computation import Computation
+from service.answers import model_members
+from service.batch.equipment import Equipment, open_equipment
 from service.batch.folder import OutputFolder, held_folder, part_name
-from service.batch.plan import PartRecord, Plan, canonical
+from service.batch.order import Order
+from service.batch.plan import PartRecord, Plan
 from service.batch.progress import Progress
 from service.batch.summary import Summary
 from service.batch.users import digest_of, newcomers, users_in, with_newcomers
-from service.batch.warming import Warming
-from service.bundles import find_bundle
-from service.engine import Engine
-from service.errors import BatchRefused, ModelNotServable
-from service.metrics import Metrics
-from service.schemas import ModelName, Selection
-from service.serving import histories_of, limits_of, open_cache, open_store
+from service.errors import BatchRefused
+from service.schemas import ModelName
 from service.settings import Settings
-from service.stores.cache import AnswerCache
 
 if TYPE_CHECKING:
     from service.batch.sink import ParquetSink
-
-CACHE_TIMEOUT_MS = 1000  # at least: nobody waits here, and a busy machine is no broken cache
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is asked for. `out`: None where only the cache is to be warmed."""
-
-    selection: Selection
-    out: Path | None
-    users_file: Path | None
-    part_users: int
-    threads: int
-    again: bool
-    warm: bool
 
 
 @dataclass(frozen=True)
@@ -77,53 +51,32 @@ async def recommend_all(order: Order, settings: Settings, progress: Progress) ->
             "serve from this folder meanwhile."
         )
     listed = users_in(order.users_file) if order.users_file is not None else None
-    with _folder(order.out) as folder, ThreadPoolExecutor(order.threads) as executor:
-        run = Run(order, settings, progress, folder, executor)
+    with _folder(order) as folder, ThreadPoolExecutor(order.threads) as executor:
+        equipment = open_equipment(order, settings, executor)
         try:
-            return await run.through(listed)
+            return await Run(order, equipment, progress, folder).through(listed)
         finally:
-            await run.close()
+            progress.end()
+            await equipment.close()
 
 
 class Run:
-    """The parts of one batch, put together."""
+    """One batch; `folder` is None where only the cache is warmed."""
 
     def __init__(
-        self,
-        order: Order,
-        settings: Settings,
-        progress: Progress,
-        folder: OutputFolder | None,
-        executor: ThreadPoolExecutor,
+        self, order: Order, equipment: Equipment, progress: Progress, folder: OutputFolder | None
     ) -> None:
-        metrics = Metrics(CollectorRegistry())
         self._order = order
+        self._equipment = equipment
         self._progress = progress
         self._folder = folder
-        self._bundle = find_bundle(settings.model, None, settings.model_pointer)
-        self._answers = AnswerWriter(self._bundle)
-        self._store = open_store(settings, metrics, None)
-        self._cache = _patient_cache(settings, metrics)
-        selection = canonical(order.selection)
-        self._warming = (
-            Warming(self._cache, self._answers, self._bundle, selection) if order.warm else None
-        )
-        self._computation = Computation(
-            self._bundle,
-            _engine(self._bundle, settings),
-            histories_of(self._bundle, self._store),
-            selection,
-            limits_of(settings),
-            executor,
-            order.threads,
-            self._warming,
-        )
 
     async def through(self, listed: NDArray[np.bytes_] | None) -> Outcome:
         """All of it, for the users listed or for everybody."""
-        await self._computation.begin()
-        others = np.zeros(0, "S1") if listed is not None else await self._newcomers()
-        users = with_newcomers(self._bundle.users.ids, others) if listed is None else listed
+        await self._equipment.computation.begin()
+        others = await self._newcomers() if listed is None else np.zeros(0, "S1")
+        known = self._equipment.bundle.users.ids
+        users = with_newcomers(known, others) if listed is None else listed
         plan = self._plan(users)
         sink = self._sink(plan, others)
         kept = {p: found for p in range(plan.parts) if sink and (found := sink.found(p))}
@@ -137,33 +90,23 @@ class Run:
         seconds = time.monotonic() - began
         if sink is not None:
             sink.finish([record for _, record in sorted((kept | made).items())])
-        cache = dict(self._warming.outcomes) if self._warming else None
-        out = None if self._order.out is None else str(self._order.out)
-        parts = (list(kept.values()), list(made.values()))
-        complaint = await self._warming.complaint() if self._warming else None
-        return Outcome(Summary.of(out, plan, *parts, seconds, cache), complaint)
-
-    async def close(self) -> None:
-        """Let go of both Redis, and of the terminal's line."""
-        self._progress.end()
-        await self._cache.close()
-        if self._store is not None:
-            await self._store.close()
+        return await self._outcome(plan, list(kept.values()), list(made.values()), seconds)
 
     async def _newcomers(self) -> NDArray[np.bytes_]:
         """Users that only the ratings Redis knows; of a run that is gone on with, those it knew."""
-        folder, again = self._folder, self._order.again
-        if folder is not None and not again and folder.manifest() is not None:
+        folder, store = self._folder, self._equipment.store
+        if folder is not None and not self._order.again and folder.manifest() is not None:
             return folder.newcomers()
-        found = await self._store.user_ids() if self._store is not None else ()
-        return newcomers(self._bundle.users.ids, found)
+        found = await store.user_ids() if store is not None else ()
+        return newcomers(self._equipment.bundle.users.ids, found)
 
     def _plan(self, users: NDArray[np.bytes_]) -> Plan:
+        bundle = self._equipment.bundle
         return Plan(
-            model=ModelName(**model_members(self._bundle)),
-            selection=canonical(self._order.selection),
-            coverage=self._bundle.manifest.calibration.coverage,
-            given_ratings=self._store is not None,
+            model=ModelName(**model_members(bundle)),
+            selection=self._order.selection,
+            coverage=bundle.manifest.calibration.coverage,
+            given_ratings=self._equipment.store is not None,
             users=len(users),
             users_digest=digest_of(users),
             part_users=self._order.part_users,
@@ -177,16 +120,25 @@ class Run:
 
         if self._order.again:
             self._folder.clear()
-        writer = ParquetWriter(self._bundle.catalog, self._answers)
+        writer = ParquetWriter(self._equipment.bundle.catalog, self._equipment.answers)
         return ParquetSink(self._folder, plan, others, writer)
 
     async def _part(
         self, part: int, users: NDArray[np.bytes_], sink: ParquetSink | None
     ) -> PartRecord:
-        rows = await self._computation.rows_of(users, self._progress.add)
+        rows = await self._equipment.computation.rows_of(users, self._progress.add)
         if sink is None:
             return rows.record(part_name(part))
         return await asyncio.to_thread(sink.add, part, users, rows)
+
+    async def _outcome(
+        self, plan: Plan, kept: list[PartRecord], made: list[PartRecord], seconds: float
+    ) -> Outcome:
+        out, warming = self._order.out, self._equipment.warming
+        cache = dict(warming.outcomes) if warming is not None else None
+        complaint = await warming.complaint() if warming is not None else None
+        where = None if out is None else str(out)
+        return Outcome(Summary.of(where, plan, kept, made, seconds, cache), complaint)
 
 
 def _require_polars() -> None:
@@ -200,24 +152,9 @@ def _require_polars() -> None:
 
 
 @contextmanager
-def _folder(path: Path | None) -> Iterator[OutputFolder | None]:
-    if path is None:
+def _folder(order: Order) -> Iterator[OutputFolder | None]:
+    if order.out is None:
         yield None
     else:
-        with held_folder(path) as folder:
+        with held_folder(order.out) as folder:
             yield folder
-
-
-def _engine(bundle: Bundle, settings: Settings) -> Engine:
-    engine = Engine(bundle, settings.providers, settings.engine_cache)
-    if not engine.as_allowed:
-        raise ModelNotServable(
-            f"The graphs run on {', '.join(engine.providers)}, which USHER_PROVIDERS does not "
-            "allow."
-        )
-    return engine
-
-
-def _patient_cache(settings: Settings, metrics: Metrics) -> AnswerCache:
-    patience = max(settings.cache_timeout_ms, CACHE_TIMEOUT_MS)
-    return open_cache(settings.model_copy(update={"cache_timeout_ms": patience}), metrics, None)

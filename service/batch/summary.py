@@ -61,7 +61,7 @@ class Summary:
             parts_kept=len(kept),
             users_computed=computed,
             seconds=round(seconds, 2),
-            users_per_s=round(computed / seconds, 1),
+            users_per_s=round(computed / seconds, 1) if computed else 0.0,
             cpu_s=round(used.ru_utime + used.ru_stime, 2),
             peak_rss_mb=round(used.ru_maxrss * unit / 1e6, 1),
             cache=cache,

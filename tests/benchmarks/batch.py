@@ -1,7 +1,7 @@
 """How many users a second a batch answers, and its memory: `python -m tests.benchmarks.batch`.
 
 On 87,585 items and 200,000 synthetic users (made once, minutes), each time everybody's top 10:
-Parquet alone; then with ratings that a twentieth of the users gave and the cache warmed as well; and
+Parquet alone; then with a rating that each twentieth user gave, the cache warmed as well; and
 beside them the live service, asked for 100 users at a time. results/recommend_all.json says what
 was seen. Seconds of CPU are told beside those of the clock, which a busy machine stretches.
 """
@@ -79,8 +79,8 @@ class Row:
 def measured(name: str, out: Path, environment: Mapping[str, str], *options: str) -> Row:
     """A run of the command in a process of its own, its memory watched."""
     command = [sys.executable, "-m", "service.batch", "--out", str(out), "--json", *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as child:
+    whole = os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment)
+    with subprocess.Popen(command, cwd=ROOT, env=whole, stdout=subprocess.PIPE) as child:
         samples = list(_samples(child, out))
         assert child.stdout is not None
         told = json.loads(child.stdout.read() or "null")
@@ -103,8 +103,9 @@ def measured(name: str, out: Path, environment: Mapping[str, str], *options: str
         memory=[max(each, key=lambda s: s.pss_mb) for each in _by_parts(samples)],
     )
     console.print(
-        f"{row.name}: {row.users_per_s:,.0f} users/s, {row.seconds:.0f} s, {row.cpu_us_per_user:.0f}"
-        f" us of CPU each, PSS {row.early_pss_mb:.0f} MB early and {row.late_pss_mb:.0f} late",
+        f"{row.name}: {row.users_per_s:,.0f} users/s, {row.seconds:.0f} s, "
+        f"{row.cpu_us_per_user:.0f} us of CPU each, "
+        f"PSS {row.early_pss_mb:.0f} MB early and {row.late_pss_mb:.0f} late",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
     return row
