@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,17 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle
+from service.bundles import activate
 from tests.batch_runs import batch, recommended, redis_at
 from tests.oracle import TOLERANCE
 from tests.service_fixtures import (
     PATIENT_CACHE,
     RedisServer,
     Service,
+    await_condition,
     running_service,
 )
+from tests.tiny import tiny_bundle
 
 TTL_S = 1000
 NUMBER = re.compile(rb"-?\d+\.\d+(?:e-?\d+)?")
@@ -155,3 +159,27 @@ def test_a_cache_that_is_too_small_is_told(
     assert re.search(
         r"has lost \d+ of the first 6\d answers again: it is too small", capsys.readouterr().err
     )
+
+
+def test_a_model_is_warmed_before_it_is_swapped_in(
+    bundle: Bundle, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporter warns of torch
+        later = tiny_bundle(tmp_path / "later", users=20, seed=1)
+    pointer = tmp_path / "active-model"
+    activate(str(bundle.path), pointer)
+    cache = PATIENT_CACHE | {"USHER_CACHE_URL": redis_server.url}
+    with running_service(tmp_path, USHER_MODEL_POINTER=str(pointer), **cache) as service:
+        assert batch(cache | {"USHER_MODEL": str(later.path)}, "--warm-only") == 0
+        activate(str(later.path), pointer)
+
+        def swapped() -> bool:
+            digest: str = service.client.get("/v1/model").json()["digest"]
+            return digest == later.digest
+
+        await_condition(swapped, "the later model answers")
+        for user in later.users.ids.tolist():
+            answer = service.client.get(f"/v1/users/{user.decode()}/recommendations")
+            assert answer.headers["X-Cache"] == "hit"
+            assert answer.json()["model"]["digest"] == later.digest
