@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -143,9 +144,14 @@ def test_the_record_and_the_summary_count_what_is_there(
 # ---- going on
 
 
-def test_only_missing_and_damaged_parts_are_made_again(
-    where: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_only_missing_damaged_and_foreign_parts_are_made_again(
+    where: dict[str, str],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    others = tmp_path_factory.mktemp("others")
+    assert batch(where, "--out", others, "--part-users", "10", "--k", "4") == 0
     arguments: list[str | Path] = ["--out", tmp_path, "--part-users", "10", "--json"]
     assert batch(where, *arguments) == 0
     expected = recommended(tmp_path)
@@ -153,14 +159,16 @@ def test_only_missing_and_damaged_parts_are_made_again(
     (tmp_path / "part-00001.parquet").unlink()
     (tmp_path / "part-00003.parquet").write_bytes(b"PAR1 but cut short")
     (tmp_path / ".part-00001.parquet.half").write_bytes(b"left by a kill")
+    shutil.copy(others / "part-00005.parquet", tmp_path)
     kept = {path.name: path.stat().st_ino for path in tmp_path.glob("part-*.parquet")}
     capsys.readouterr()
     assert batch(where, *arguments) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["parts"], told["parts_kept"], told["users_computed"]) == (6, 4, 20)
+    assert (told["parts"], told["parts_kept"], told["users_computed"]) == (6, 3, 30)
     assert recommended(tmp_path) == expected
     after = {path.name: path.stat().st_ino for path in tmp_path.glob("part-*.parquet")}
-    assert [name for name in kept if after[name] != kept[name]] == ["part-00003.parquet"]
+    made_again = {name for name in kept if after[name] != kept[name]}
+    assert made_again == {"part-00003.parquet", "part-00005.parquet"}
     assert not list(tmp_path.glob(".*.half"))
 
 
