@@ -224,7 +224,7 @@ def test_users_who_come_meanwhile_do_not_stop_a_run_from_going_on(
     ("changed", "told"),
     [
         (["--k", "5"], 'other parameters ({"k":4})'),
-        (["--k", "4", "--part-users", "9"], "parts of 10,000 users"),
+        (["--k", "4", "--part-users", "9"], "parts of 25,000 users"),
         (["--k", "4", "--users", "{users}"], "other users (60 of them)"),
         (["--k", "4"], "holds all parts already, finished at "),
     ],

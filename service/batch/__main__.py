@@ -32,6 +32,7 @@ from service.settings import Settings, read_settings
 
 REFUSED, INTERRUPTED, TERMINATED = 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
 PARAMETERS = ("k", "genre", "year_min", "year_max", "exclude", "include_seen")
+PART_ROWS = 100_000  # some 1.3 MB of a file, and the same memory whatever k is
 EXAMPLES = """examples:
   python -m service.batch --out tonight
   python -m service.batch --out comedies --k 20 --genre Comedy --year-min 1990
@@ -77,11 +78,12 @@ async def _until_stopped(order: Order, settings: Settings) -> Outcome:
 def _order(asked: argparse.Namespace) -> Order:
     """Raises InvalidRequest, naming the option that is out of bounds."""
     chosen = {name: getattr(asked, name) for name in PARAMETERS}
+    selection = canonical(check_values(Selection, chosen, "option"))
     return Order(
-        selection=canonical(check_values(Selection, chosen, "option")),
+        selection=selection,
         out=asked.out,
         users_file=asked.users,
-        part_users=asked.part_users,
+        part_users=asked.part_users or PART_ROWS // selection.k,
         threads=asked.threads,
         again=asked.again,
         warm=asked.warm_cache or asked.warm_only,
@@ -107,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--warm-cache", action="store_true", help="store the answers in USHER_CACHE_URL as well")
     add("--warm-only", action="store_true", help="store them there and write no Parquet")
     add("--again", action="store_true", help="replace what an earlier run has left in FOLDER")
-    add("--part-users", type=_positive, default=10_000, metavar="N", help="users a part (10000)")
+    add("--part-users", type=_positive, metavar="N", help="users a part (100000 rows' worth)")
     add("--threads", type=_positive, default=_cores(), metavar="N", help="cores to use (all)")
     add("--json", action="store_true", help="print the summary as JSON")
     return parser

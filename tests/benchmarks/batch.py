@@ -168,9 +168,8 @@ def live(bundle: Bundle, folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def _posts(bundle: Bundle) -> Iterator[bytes]:
-    ids = bundle.users.ids
-    for start in itertools.cycle(range(0, len(ids) - USERS_AT_ONCE + 1, USERS_AT_ONCE)):
-        named = [user.decode() for user in ids[start : start + USERS_AT_ONCE].tolist()]
+    users = itertools.cycle(user.decode() for user in bundle.users.ids.tolist())
+    while named := list(itertools.islice(users, USERS_AT_ONCE)):
         body = json.dumps({"user_ids": named, "k": 10}).encode()
         head = "POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         yield f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
