@@ -104,7 +104,7 @@ def test_a_batch_is_measured_beside_the_live_service(bundle: Bundle, tmp_path: P
     plain, warmed = found["rows"]
     assert plain["users"] == warmed["users"] == len(bundle.users)
     assert warmed["cache"]["stored"] == len(bundle.users) + 1
-    assert plain["peak_rss_mb"] > plain["late_pss_mb"] > 30
+    assert plain["peak_rss_mb"] > plain["late_own_mb"] > 30
     assert found["live_service"]["users_per_s"] > 0
 
 

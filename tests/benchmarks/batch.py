@@ -50,16 +50,19 @@ console = Console()
 
 @dataclass(frozen=True)
 class Sample:
-    """Memory of the process when so many parts were there, shared pages in full or in part."""
+    """Resident memory of the process when so many parts were there.
+
+    own_mb: without the pages of mapped files, which are the kernel's and others' as well.
+    """
 
     parts: int
     rss_mb: float
-    pss_mb: float
+    own_mb: float
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run. early and late: the median PSS while the second and the last tenth was computed."""
+    """One run. early and late: medians while the second and the last tenth was computed."""
 
     name: str
     users: int
@@ -69,8 +72,8 @@ class Row:
     cpu_us_per_user: float
     cores_used: float
     peak_rss_mb: float
-    early_pss_mb: float
-    late_pss_mb: float
+    early_own_mb: float
+    late_own_mb: float
     out_mb: float
     cache: dict[str, int] | None
     memory: list[Sample]
@@ -96,16 +99,16 @@ def measured(name: str, out: Path, environment: Mapping[str, str], *options: str
         cpu_us_per_user=round(1e6 * told["cpu_s"] / told["users"], 1),
         cores_used=round(told["cpu_s"] / seconds, 2),
         peak_rss_mb=told["peak_rss_mb"],
-        early_pss_mb=_median_pss(samples, parts // 10, parts // 5),
-        late_pss_mb=_median_pss(samples, parts - max(1, parts // 10), parts),
+        early_own_mb=_median_own(samples, parts // 10, parts // 5),
+        late_own_mb=_median_own(samples, parts - max(1, parts // 10), parts),
         out_mb=round(told["bytes"] / 1e6, 1),
         cache=told["cache"],
-        memory=[max(each, key=lambda s: s.pss_mb) for each in _by_parts(samples)],
+        memory=[max(each, key=lambda sample: sample.own_mb) for each in _by_parts(samples)],
     )
     console.print(
         f"{row.name}: {row.users_per_s:,.0f} users/s, {row.seconds:.0f} s, "
         f"{row.cpu_us_per_user:.0f} us of CPU each, "
-        f"PSS {row.early_pss_mb:.0f} MB early and {row.late_pss_mb:.0f} late",
+        f"{row.early_own_mb:.0f} MB of its own early and {row.late_own_mb:.0f} late",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
     return row
@@ -115,12 +118,13 @@ def _samples(child: subprocess.Popen[bytes], out: Path) -> Iterator[Sample]:
     process, parts = psutil.Process(child.pid), 0
     while child.poll() is None:
         try:
-            memory = process.memory_full_info()
+            memory = process.memory_info()
         except psutil.Error:  # it has just ended
             return
         while (out / part_name(parts)).exists():
             parts += 1
-        yield Sample(parts, round(memory.rss / 1e6, 1), round(memory.pss / 1e6, 1))
+        own = memory.rss - memory.shared
+        yield Sample(parts, round(memory.rss / 1e6, 1), round(own / 1e6, 1))
         time.sleep(SAMPLED_S)
 
 
@@ -129,9 +133,9 @@ def _by_parts(samples: list[Sample]) -> Iterator[list[Sample]]:
         yield list(each)
 
 
-def _median_pss(samples: list[Sample], first: int, end: int) -> float:
+def _median_own(samples: list[Sample], first: int, end: int) -> float:
     """Of the samples taken while parts first..end - 1 were the next."""
-    return median(s.pss_mb for s in samples if first <= s.parts < max(end, first + 1))
+    return median(s.own_mb for s in samples if first <= s.parts < max(end, first + 1))
 
 
 async def give_ratings(bundle: Bundle, url: str) -> None:
