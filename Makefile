@@ -15,6 +15,8 @@ IMAGE  ?=
 RUN    ?=
 A      ?=
 B      ?=
+OUT    ?= .usher/recommendations
+K      ?= 10
 
 export BENTOML_HOME ?= $(CURDIR)/.usher/bentoml
 export BENTOML_DO_NOT_TRACK ?= True
@@ -31,11 +33,11 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz docs check-gpu-libraries report compare lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz docs check-gpu-libraries report compare recommend-all lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
 
 run: $(INSTALLED)  ## Serve recommendations on PORT, training a model first if there is none
 	$(train_if_no_model)
@@ -92,6 +94,10 @@ activate: $(INSTALLED)  ## Serve MODEL from now on, in running services too: MOD
 
 pull-ratings: $(INSTALLED)  ## Write the ratings people gave to .usher/given-ratings.csv
 	@$(PY) -m service.local pull
+
+recommend-all: $(INSTALLED)  ## Write every user's best K items to OUT as Parquet; ARGS="--warm-cache" and more
+	$(train_if_no_model)
+	@$(PY) -m service.local.batch $(if $(findstring --warm-only,$(ARGS)),,--out "$(OUT)") --k "$(K)" $(ARGS)
 
 bento: $(INSTALLED)  ## Package the service and its newest model as a Bento; GPU=1 for NVIDIA's
 	$(train_if_no_model)

@@ -45,7 +45,7 @@ class AnswerWriter:
         """The body of a top k but for the user's id. `own_ratings`: the user's, by item index."""
         numbers = np.empty((4, len(ranking.items)))
         numbers[0], numbers[1] = ranking.scores, ranking.ratings
-        numbers[2], numbers[3] = self._ends(ranking.ratings, ranking.spreads)
+        numbers[2], numbers[3] = self.ends(ranking.ratings, ranking.spreads)
         items = []
         # Written by hand: this is most of what a recommendation costs outside the graph.
         for item, score, rating, low, high in zip(
@@ -97,13 +97,16 @@ class AnswerWriter:
         """rating -+ multiplier * spread, clipped to the scale, with the coverage it promises."""
         return [
             {"low": low, "high": high, "coverage": self._coverage}
-            for low, high in zip(*map(rounded, self._ends(ratings, spreads)), strict=True)
+            for low, high in zip(*map(rounded, self.ends(ratings, spreads)), strict=True)
         ]
 
-    def _ends(
+    def ends(
         self, ratings: NDArray[np.float32], spreads: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The lower and the upper ends. A rating is on the scale, so each can leave it one way."""
+        """Of intervals, the lower and the upper, in arrays of any shape.
+
+        A rating is on the scale, so each can leave it one way.
+        """
         reach = self._multiplier * spreads.astype(np.float64)
         lows = np.maximum(ratings - reach, self._scale.minimum)
         return lows, np.minimum(ratings + reach, self._scale.maximum)
@@ -141,20 +144,35 @@ def shortfall(asked: int, returned: int, what: str) -> dict[str, Any]:
 
 
 def rounded(values: NDArray[Any]) -> list[float]:
-    """Numbers [N] as every answer writes them. Raises as `_thousandths`."""
+    """Numbers [N] as every answer writes them. Raises as `to_places`."""
     return [number / PLACES for number in _thousandths(values[None])[0]]
 
 
-def _thousandths(values: NDArray[Any]) -> list[list[float]]:
-    """Numbers [R, N] in whole thousandths.
+def to_places(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Numbers of any shape, rounded as every answer has them.
 
     Raises ValueError for what is not finite: JSON has no way to say it.
     """
-    # As np.round does it, without its detours; adding 0.0 turns -0.0 into 0.0.
-    rows: list[list[float]] = (np.rint(values.astype(np.float64) * PLACES) + 0.0).tolist()
-    if not math.isfinite(sum(map(sum, rows))):  # of a few lists, faster than numpy's look
-        raise ValueError("A graph answered with a number that is not finite.")
+    if not np.isfinite(values).all():
+        raise _not_finite()
+    return _in_thousandths(values) / PLACES
+
+
+def _thousandths(values: NDArray[Any]) -> list[list[float]]:
+    """Numbers [R, N] in whole thousandths. Raises as `to_places`."""
+    rows: list[list[float]] = _in_thousandths(values).tolist()
+    if not math.isfinite(sum(map(sum, rows))):  # of a few short lists, faster than numpy's look
+        raise _not_finite()
     return rows
+
+
+def _in_thousandths(values: NDArray[Any]) -> NDArray[np.float64]:
+    # As np.round does it, without its detours; adding 0.0 turns -0.0 into 0.0.
+    return np.asarray(np.rint(values.astype(np.float64) * PLACES) + 0.0)
+
+
+def _not_finite() -> ValueError:
+    return ValueError("A graph answered with a number that is not finite.")
 
 
 @lru_cache(WRITTEN_NUMBERS)

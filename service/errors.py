@@ -3,6 +3,7 @@
 ServiceError
 |-- SettingsRefused        at start: an environment variable cannot be used
 |-- ModelNotServable       at start: the model's graphs are not what this service calls
+|-- BatchRefused           in a batch: it cannot be begun, or not gone on with
 `-- Problem                in a request: becomes a problem document
     |-- InvalidRequest     422  a parameter or the body breaks a bound; names which
     |   |-- UnknownItem    422  an item id the catalogue does not hold
@@ -52,6 +53,10 @@ class SettingsRefused(ServiceError):
 
 class ModelNotServable(ServiceError):
     """The model's graphs do not take or give what this service calls them with."""
+
+
+class BatchRefused(ServiceError):
+    """A batch cannot be begun, or not gone on with."""
 
 
 class Problem(ServiceError):

@@ -62,6 +62,10 @@ class BundleHistories:
             return Stamp(None, BUNDLE_VERSION), Histories.empty(1)
         return Stamp(user_id, BUNDLE_VERSION), self._users.history_at(row)
 
+    async def read_many(self, user_ids: Sequence[str]) -> list[tuple[Stamp, Histories]]:
+        """The bundle's histories of several users."""
+        return [await self.read(user_id) for user_id in user_ids]
+
     def _find_row(self, user_id: str) -> int | None:
         if len(user_id) > self._users.ids.itemsize:
             return None  # longer than any known id: comparing would copy the whole column
@@ -90,11 +94,22 @@ class StoredHistories:
 
     async def read(self, user_id: str) -> tuple[Stamp, Histories]:
         """The history as it is now, under the version it was read with."""
-        delta = await self._store.read(user_id)
+        return await self._laid_over(user_id, await self._store.read(user_id))
+
+    async def read_many(self, user_ids: Sequence[str]) -> list[tuple[Stamp, Histories]]:
+        """The histories of several users; each as of one moment, not all as of the same."""
+        deltas = await self._store.read_many(user_ids)
+        pairs = zip(user_ids, deltas, strict=True)
+        return [await self._laid_over(user_id, delta) for user_id, delta in pairs]
+
+    async def _laid_over(self, user_id: str, delta: Delta) -> tuple[Stamp, Histories]:
         stamp, history = await self._bundled.read(user_id)
         if delta.version is None:
             return stamp, history
         return Stamp(user_id, delta.version), changed(history, delta, self._catalog, self._scale)
+
+
+KnownHistories = BundleHistories | StoredHistories
 
 
 def changed(history: Histories, delta: Delta, catalog: Catalog, scale: RatingScale) -> Histories:

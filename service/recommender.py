@@ -24,10 +24,11 @@ from service.explainer import Explainer
 from service.filters import Filters
 from service.histories import HistorySource, history_of_ratings, known_items
 from service.known_users import KnownUsers
-from service.left_out import LEFT_OUT_RATINGS, without
+from service.left_out import LEFT_OUT_RATINGS
 from service.metrics import Metrics
-from service.schemas import Basis, GivenRating, Selection
+from service.schemas import GivenRating, Selection
 from service.stores.cache import AnswerCache, CacheState, Key, answer_key
+from service.top_items import TopItems, basis_of, own_ratings
 from service.user_ratings import UserRatings
 
 
@@ -55,15 +56,14 @@ class Recommender:
     ) -> None:
         self.bundle = bundle
         self.engine = engine
-        self._ranker = ranker
-        self._rater = rater
         self._histories = histories
         self._cache = cache
         self.ratings = ratings
         self._metrics = metrics
-        self._filters = Filters(bundle.catalog)
+        filters = Filters(bundle.catalog)
+        self._top_items = TopItems(bundle.catalog, filters, ranker, rater)
         self._writer = AnswerWriter(bundle)
-        self.catalogue = Catalogue(bundle, self._filters)
+        self.catalogue = Catalogue(bundle, filters)
         self.users = KnownUsers(bundle)
         self.explainer = Explainer(bundle, rater, histories, metrics)
 
@@ -112,11 +112,12 @@ class Recommender:
         else:
             history = self._given(ratings or ())
         _check_left_out(history, items)
-        estimates = await self._rate(history, items)
+        estimates = await self._top_items.rate(history, items)
+        basis = basis_of(history)
         body = self._writer.predictions(
-            _basis(history), items, estimates.ratings, estimates.spreads, _own_ratings(history)
+            basis, items, estimates.ratings, estimates.spreads, own_ratings(history)
         )
-        self._metrics.answers.labels(_basis(history)).inc()
+        self._metrics.answers.labels(basis).inc()
         return Answer(addressed(user_id, body), CacheState.OFF)
 
     async def close(self) -> None:
@@ -132,44 +133,11 @@ class Recommender:
         self, histories: Sequence[Histories], selection: Selection, where: str
     ) -> list[bytes]:
         """The bodies, without user ids, of the top k of each history."""
-        item_filter = self._filters.of(selection)
-        named = known_items(selection.exclude, self.bundle.catalog, f"{where} exclude")
-        seen_may_come = selection.include_seen
-        jobs = [
-            RankJob(
-                history,
-                named if seen_may_come else np.concatenate([named, history.items]),
-                item_filter,
-                selection.k,
-            )
-            for history in histories
-        ]
-        rankings = await self._ranker.submit(jobs)
         bodies = []
-        for history, best in zip(histories, rankings, strict=True):
-            own = _own_ratings(history) if seen_may_come else {}
-            if any(item in own for item in best.items.tolist()):
-                estimates = await self._rate(history, best.items)
-                best = Ranking(best.items, best.scores, estimates.ratings, estimates.spreads)
-            basis = _basis(history)
+        for basis, best, own in await self._top_items.of(histories, selection, where):
             self._metrics.answers.labels(basis).inc()
             bodies.append(self._writer.recommendations(basis, selection.k, best, own))
         return bodies
-
-    async def _rate(self, history: Histories, items: NDArray[np.int64]) -> Estimates:
-        """Estimates of items in order; of one already rated, as if it had not been."""
-        rated = np.isin(items, history.items)
-        rest = np.flatnonzero(~rated)
-        jobs = [RateJob(history, items[rest])] if len(rest) else []
-        left_out = np.flatnonzero(rated)
-        jobs += [RateJob(without(history, items[t]), items[t : t + 1]) for t in left_out]
-        answers = await self._rater.submit(jobs)
-        order = np.argsort(np.concatenate([rest, left_out]))
-        return Estimates(
-            np.concatenate([answer.ratings for answer in answers])[order],
-            np.concatenate([answer.spreads for answer in answers])[order],
-            np.concatenate([answer.scores for answer in answers])[order],
-        )
 
 
 def _check_left_out(history: Histories, items: NDArray[np.int64]) -> None:
@@ -179,11 +147,3 @@ def _check_left_out(history: Histories, items: NDArray[np.int64]) -> None:
             f"{rated} of the items are already rated, and each is predicted from the "
             f"{len(history.items) - 1} other ratings; ask for fewer at once."
         )
-
-
-def _basis(history: Histories) -> Basis:
-    return "history" if len(history.items) else "cold_start"
-
-
-def _own_ratings(history: Histories) -> dict[int, float]:
-    return dict(zip(history.items.tolist(), history.ratings.tolist(), strict=True))

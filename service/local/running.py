@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,6 +14,12 @@ from service.local.redis_server import CACHE, RATINGS, shared_redis
 POINTER = "active-model"
 
 
+def name_pointer(environment: MutableMapping[str, str], state: Path) -> None:
+    """Have the folder's pointer file followed, unless a model is named."""
+    if not environment.get("USHER_MODEL"):
+        environment.setdefault("USHER_MODEL_POINTER", str(state / POINTER))
+
+
 @contextmanager
 def running_service(port: int, state: Path, stop: threading.Event) -> Iterator[LocalService]:
     """The service with what it needs, ready unless `stop` was set; all of it ends with the block.
@@ -21,8 +27,7 @@ def running_service(port: int, state: Path, stop: threading.Event) -> Iterator[L
     Raises LocalError if a part of it does not start.
     """
     environment = dict(os.environ)
-    if not environment.get("USHER_MODEL"):
-        environment.setdefault("USHER_MODEL_POINTER", str(state / POINTER))
+    name_pointer(environment, state)
     with ExitStack() as stack:
         for role, name in ((CACHE, "USHER_CACHE_URL"), (RATINGS, "USHER_RATINGS_URL")):
             if not environment.get(name):

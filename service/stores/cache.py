@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import random
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -101,6 +101,25 @@ class AnswerCache:
             return Found(key, kept, CacheState.HIT)
         return Found(*await self._fly(key, compute), CacheState.MISS)
 
+    async def keep(self, answers: Sequence[tuple[Key, bytes]]) -> list[str]:
+        """Keep answers before anybody asks for them, in one exchange.
+
+        How each ended: "stored", "failed", or "rested" where Redis is left alone for a while.
+        """
+        if self._redis is None:
+            return ["rested"] * len(answers)
+        return await asyncio.gather(*(self._store(self._redis, *answer) for answer in answers))
+
+    async def held(self, keys: Sequence[Key]) -> int | None:
+        """How many of the keys have an entry; None if Redis does not say."""
+        if self._redis is None:
+            return None
+        try:
+            replies = await asyncio.gather(*(self._redis.ask("EXISTS", key.name) for key in keys))
+        except (Resting, *LINK_ERRORS):
+            return None
+        return replies.count(1)
+
     async def close(self) -> None:
         """Close the connections; computations under way are left to their callers."""
         if self._redis is not None:
@@ -140,16 +159,18 @@ class AnswerCache:
         return answer
 
     async def _write(self, redis: Pipeline, key: Key, answer: bytes) -> None:
+        self._metrics.cache_writes.labels(await self._store(redis, key, answer)).inc()
+
+    async def _store(self, redis: Pipeline, key: Key, answer: bytes) -> str:
+        """Keep an answer; how that ended."""
         ttl_s = max(1, round(self._ttl_s * (1 - 0.1 * self._jitter.random())))
         try:
             await redis.ask("SET", key.name, _sealed(key, answer), "EX", ttl_s)
         except Resting:
-            outcome = "rested"
+            return "rested"
         except LINK_ERRORS:  # it may be full: reads go on
-            outcome = "failed"
-        else:
-            outcome = "stored"
-        self._metrics.cache_writes.labels(outcome).inc()
+            return "failed"
+        return "stored"
 
 
 def _sealed(key: Key, answer: bytes) -> bytes:

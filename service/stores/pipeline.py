@@ -13,9 +13,7 @@ import asyncio
 from typing import Any
 
 from service.stores.circuit import Circuit
-from service.stores.redis_link import LINK_ERRORS, RedisLink
-
-Command = tuple[bytes | str | int, ...]
+from service.stores.redis_link import LINK_ERRORS, Command, RedisLink
 
 
 class Resting(Exception):

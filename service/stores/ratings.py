@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,10 +24,12 @@ from redis.exceptions import RedisError
 
 from service.errors import HistoryFull, RatingsUnavailable
 from service.metrics import Metrics
-from service.stores.redis_link import LINK_ERRORS, RedisLink
+from service.schemas import is_id
+from service.stores.redis_link import LINK_ERRORS, Command, RedisLink
 
 PREFIX = "usher:ratings:"
 VERSION, CLEARED, TAKEN_BACK = b"@version", b"@cleared", b"-"
+SCANNED = 1000  # keys Redis looks at in one step of a scan, which blocks it
 MAX_GIVEN = 20_000
 """Fields a user's hash may have, ratings and those taken back together."""
 
@@ -81,6 +83,22 @@ class RatingsStore:
         reply = await self._ask("read", "HGETALL", PREFIX + user_id)
         return delta_of(reply)
 
+    async def read_many(self, user_ids: Sequence[str]) -> list[Delta]:
+        """What `read` says of each user, in order, in one exchange."""
+        replies = await self._ask_many("read", [("HGETALL", PREFIX + user) for user in user_ids])
+        return [delta_of(reply) for reply in replies]
+
+    async def user_ids(self) -> set[str]:
+        """Everybody who ever changed a rating; of those who first do so meanwhile, some."""
+        found: set[str] = set()
+        cursor: bytes = b"0"
+        while True:
+            reply = await self._ask("read", "SCAN", cursor, "MATCH", f"{PREFIX}*", "COUNT", SCANNED)
+            cursor, names = reply
+            found.update(_user_of(name) for name in names)
+            if cursor == b"0":
+                return found
+
     async def change(self, user_id: str, ratings: Mapping[str, Given | None]) -> None:
         """Give ratings, and take back those that are None; kept once this returns.
 
@@ -108,21 +126,27 @@ class RatingsStore:
             )
 
     async def _ask(self, kind: str, *command: bytes | str | int) -> Any:
-        """One command; again if the connection had died, for every command here may be repeated."""
-        async with self._places:
-            try:
-                reply = await self._repeated(*command)
-            except LINK_ERRORS as error:
-                self._metrics.ratings_commands.labels(kind, "failed").inc()
-                raise RatingsUnavailable(_explained(kind, error)) from None
-        self._metrics.ratings_commands.labels(kind, "done").inc()
+        """The reply to one command."""
+        (reply,) = await self._ask_many(kind, [command])
         return reply
 
-    async def _repeated(self, *command: bytes | str | int) -> Any:
+    async def _ask_many(self, kind: str, commands: Sequence[Command]) -> list[Any]:
+        """The replies to commands that go together; every command here may be repeated."""
+        async with self._places:
+            try:
+                replies = await self._repeated(commands)
+            except LINK_ERRORS as error:
+                self._metrics.ratings_commands.labels(kind, "failed").inc(len(commands))
+                raise RatingsUnavailable(_explained(kind, error)) from None
+        self._metrics.ratings_commands.labels(kind, "done").inc(len(commands))
+        return replies
+
+    async def _repeated(self, commands: Sequence[Command]) -> list[Any]:
+        """Again if the connection had died."""
         try:
-            return await self._link.ask(*command)
+            return await self._link.ask_all(commands)
         except (LinkDown, ConnectionResetError, BrokenPipeError):  # a Redis that was restarted
-            return await self._link.ask(*command)
+            return await self._link.ask_all(commands)
 
 
 def delta_of(reply: Any) -> Delta:
@@ -135,6 +159,13 @@ def delta_of(reply: Any) -> Delta:
         raise _foreign()
     ratings = {_text(item): _given(value) for item, value in fields.items()}
     return Delta(None if version is None else _text(version), cleared is not None, ratings)
+
+
+def _user_of(name: Any) -> str:
+    user_id = _text(name).removeprefix(PREFIX)
+    if is_id(user_id) is None:
+        raise _foreign()
+    return user_id
 
 
 def _value(given: Given | None) -> str | bytes:

@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+Command = tuple[bytes | str | int, ...]
 LINK_ERRORS = (RedisError, OSError, TimeoutError)
 """What `RedisLink.ask` raises. Rubbish in place of a reply is a RedisError too."""
 
@@ -40,12 +41,18 @@ class RedisLink:
 
     async def ask(self, *command: bytes | str | int) -> Any:
         """Send one command and return its reply. Raises one of LINK_ERRORS."""
-        (reply,) = await self.ask_many([command])
-        if isinstance(reply, ResponseError):
-            raise reply
+        (reply,) = await self.ask_all([command])
         return reply
 
-    async def ask_many(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
+    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+        """As `ask_many`, but an unwelcome reply to any of them is raised."""
+        replies = await self.ask_many(commands)
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return replies
+
+    async def ask_many(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands together and return their replies in order, as one exchange.
 
         An unwelcome reply is a ResponseError in its place. Raises one of LINK_ERRORS if there are
