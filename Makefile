@@ -10,6 +10,7 @@ ARGS   ?=
 ONLY   ?=
 MODEL  ?=
 AGAIN  ?=
+PROCESSES ?=
 
 export BENTOML_HOME ?= $(CURDIR)/.usher/bentoml
 export BENTOML_DO_NOT_TRACK ?= True
@@ -17,6 +18,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 PY        := .venv/bin/python
 INSTALLED := .venv/installed
 RECIPE    := $(if $(CONFIG),--config $(CONFIG)) $(if $(DATA),--data "$(DATA)") $(ARGS)
+SEVERAL   := $(if $(PROCESSES),--processes $(PROCESSES))
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --strip-extras --allow-unsafe \
              --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
@@ -42,11 +44,11 @@ demo: $(INSTALLED)  ## Serve on a free port, ask for one user's top 10, print it
 serve: $(INSTALLED)  ## Serve the active or else the newest model (or USHER_MODEL) on PORT
 	@$(PY) -m service.local serve --port $(PORT)
 
-train: $(INSTALLED)  ## Train CONFIG on DATA and register the bundle as usher:<version>
-	@$(PY) -m training train $(RECIPE)
+train: $(INSTALLED)  ## Train CONFIG on DATA in PROCESSES and register the bundle as usher:<version>
+	@$(PY) -m training train $(RECIPE) $(SEVERAL)
 
 evaluate: $(INSTALLED)  ## Score CONFIG and the baselines on DATA's held-out rows
-	@$(PY) -m training evaluate $(RECIPE)
+	@$(PY) -m training evaluate $(RECIPE) $(SEVERAL)
 
 ablate: $(INSTALLED)  ## Try changes of CONFIG from 3 seeds on validation rows: ARGS="--variant key=value"
 	@$(PY) -m training ablate $(RECIPE)

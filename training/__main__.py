@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from training.cluster import cluster_of
 from training.command_line import DEFAULT_CONFIG, DEFAULT_DATA, SMALL_CONFIG, STATE, parser
 from training.config import Configuration, load_configuration
 from training.errors import DataUnavailable, TrainingError
@@ -59,10 +60,13 @@ def train(options: argparse.Namespace, console: Console) -> int:
     from training.publish import new_version, publish, register  # torch loads when needed
     from training.report import print_report
 
-    done = _carry_out(options, console)
+    request = _request(options, console)
+    if not request.cluster.leads:
+        return _take_part(request)
+    done = _carry_out(options, request)
     if done is None:
         return 130
-    request, outcome, path = done
+    outcome, path = done
     print_report(outcome.report, _output())
     version = new_version(request.configuration, datetime.now(UTC))
     STATE.mkdir(exist_ok=True)
@@ -93,10 +97,13 @@ def evaluate(options: argparse.Namespace, console: Console) -> int:
     """Train and score by a protocol without registering anything."""
     from training.report import print_report
 
-    done = _carry_out(options, console)
+    request = _request(options, console)
+    if not request.cluster.leads:
+        return _take_part(request)
+    done = _carry_out(options, request)
     if done is None:
         return 130
-    request, outcome, path = done
+    outcome, path = done
     if options.json:
         print(outcome.report.model_dump_json(indent=2))
     else:
@@ -105,9 +112,18 @@ def evaluate(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _carry_out(
-    options: argparse.Namespace, console: Console
-) -> tuple[Request, Outcome, Path] | None:
+def _take_part(request: Request) -> int:
+    """Fit with the first machine, which does all the rest."""
+    from training.run import take_part
+
+    if not take_part(request):
+        _tell_interrupted(request)
+        return 130
+    request.say("Fitted with the others; the machine of rank 0 evaluates and keeps the model.")
+    return 0
+
+
+def _carry_out(options: argparse.Namespace, request: Request) -> tuple[Outcome, Path] | None:
     """Run the experiment and write its report; None if it was interrupted, which is told."""
     from training.experiments.entry import finished, started
     from training.experiments.recording import recorded
@@ -115,7 +131,6 @@ def _carry_out(
     from training.report import write_report
     from training.run import run
 
-    request = _request(options, console)
     about = started(request, options.command, code_version())
     with recorded(about, STATE, request.say) as recording:
         outcome = run(request)
@@ -124,7 +139,7 @@ def _carry_out(
             return None
         path = write_report(outcome.report, request.folder)
         recording.finish(finished(outcome.report, path))
-    return request, outcome, path
+    return outcome, path
 
 
 def accuracy(options: argparse.Namespace, console: Console) -> int:
@@ -212,6 +227,7 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
     from training.split import split_ratings
 
     configuration = _configuration(options)
+    cluster = cluster_of(options, os.environ)
     name = options.data or DEFAULT_DATA
     settings = described(
         SourceSettings.from_environment(os.environ), options, name, is_file=is_file(name)
@@ -228,6 +244,7 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
     return Request(
         ratings, split, configuration, folder, _voice(console),
         resume=options.resume, progress=console.is_terminal, pairwise=options.pairwise,
+        cluster=cluster,
     )  # fmt: skip
 
 

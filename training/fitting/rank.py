@@ -1,0 +1,126 @@
+"""One of several processes that fit a network: `python -m training.fitting.rank FOLDER NUMBER`.
+
+Started by `crew`, which it obeys: it reads its orders and its share, meets the others, fits, and
+the first of a machine leaves the network. It ends with whoever started it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from torch import distributed
+
+from training.errors import TrainingError
+from training.fitting.devices import SILENCE, accelerator
+from training.fitting.finished import keep_finished, take_up
+from training.fitting.initial import blank_network
+from training.fitting.orders import CHOSEN, FITTED, RENDEZVOUS, SAID, Orders, write_refusal
+from training.fitting.share_files import read_share
+from training.fitting.trainer import Fitted, follow, refit
+from training.world import Ranks, World
+
+ARRIVAL_S = 1800.0
+"""How long the first process waits for the last: machines may fit teachers before."""
+
+
+def main(place: Path, number: int) -> int:
+    """Carry out the orders in `place` as process `number` of this machine; 1 if it cannot be."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    orders = Orders.read(place)
+    try:
+        world = _meet(orders, place, number)
+        fitted = _fit(orders, place, number, world)
+    except TrainingError as error:
+        write_refusal(error, place, number)
+        return 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is over: nothing is left to interrupt
+    if number == 0:
+        keep_finished(fitted, place / FITTED)
+    distributed.destroy_process_group()
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Its end of our standard input closes when it ends, however it does."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
+def _meet(orders: Orders, place: Path, number: int) -> World:
+    """Raises TrainingError if not all come."""
+    size = orders.processes * orders.machines
+    world = Ranks(orders.machine * orders.processes + number, size, orders.machines)
+    try:
+        store = _store(orders, place, size)
+        _await_all(store, world)
+    except distributed.DistError:
+        host, port = orders.address or ("this machine", 0)
+        raise TrainingError(
+            f"Not all {size} processes met at {host}:{port} within {ARRIVAL_S / 60:.0f} minutes: "
+            "start the same command on every machine, each with its own --machine-rank."
+        ) from None
+    gpu = accelerator(orders.processes) == "cuda"
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if gpu else "gloo",
+        store=store, rank=world.rank, world_size=size, timeout=SILENCE,
+    )  # fmt: skip
+    return world
+
+
+def _store(orders: Orders, place: Path, size: int) -> distributed.Store:
+    if orders.address is None:
+        return distributed.FileStore(str(place / RENDEZVOUS), size)
+    host, port = orders.address
+    meeting = distributed.TCPStore(host, port, timeout=timedelta(seconds=ARRIVAL_S))
+    return distributed.PrefixStore(orders.name, meeting)
+
+
+def _await_all(store: distributed.Store, world: World) -> None:
+    """Wait a second at a time: meanwhile a process is deaf to signals."""
+    store.set(f"here-{world.rank}", "")
+    everybody = [f"here-{rank}" for rank in range(world.size)]
+    late = time.monotonic() + ARRIVAL_S
+    while True:
+        try:
+            store.wait(everybody, timedelta(seconds=1))
+            return
+        except distributed.DistStoreError:
+            if time.monotonic() > late:
+                raise
+
+
+def _fit(orders: Orders, place: Path, number: int, world: World) -> Fitted:
+    share, say = read_share(place, number), _voice(place, world)
+    if orders.step == "choose":
+        return follow(
+            share.ratings, share.rows, share.fold, orders.configuration, orders.folder, say,
+            resume=orders.resume, progress=orders.progress, save_every_s=orders.save_every_s,
+            tutor=share.tutor, world=world, ahead=share.ahead,
+        )  # fmt: skip
+    chosen = take_up(place / CHOSEN, blank_network(share.ratings, orders.configuration))
+    return refit(
+        share.ratings, share.rows, chosen, orders.configuration, say, progress=orders.progress,
+        tutor=share.tutor, world=world, ahead=share.ahead,
+    )  # fmt: skip
+
+
+def _voice(place: Path, world: World) -> Callable[[str], None]:
+    """The first process speaks for all, to whoever started it."""
+
+    def say(text: str) -> None:
+        if world.rank == 0:
+            with (place / SAID).open("a") as said:
+                said.write(f"{text}\n")
+
+    return say
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
