@@ -27,7 +27,7 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz scaleout lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
@@ -76,6 +76,9 @@ soak: $(INSTALLED)  ## Ten minutes of load while everything fails in turn; write
 
 fuzz: $(INSTALLED)  ## 100,000 random requests: none may be a 500, leave a traceback or take long
 	@$(PY) -m tests.benchmarks.fuzz $(ARGS)
+
+scaleout: $(INSTALLED)  ## Fit DATA (ml-1m) in one process and in two; writes results/processes.json
+	@$(PY) -m tests.benchmarks.processes $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 activate: $(INSTALLED)  ## Serve MODEL from now on, in running services too: MODEL=usher:<version>
 	@$(PY) -m service.local activate --model "$(MODEL)"

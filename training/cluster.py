@@ -96,7 +96,7 @@ def refuse_undivided(configuration: Configuration, cluster: Cluster) -> None:
             if wanted:
                 raise ConfigurationError(
                     f"{option} needs all users in one process and each of {cluster.size} has only "
-                    "its own: leave it out, or train in one process."
+                    f"its own: leave it out (--set {option}=null), or train in one."
                 )
         if part.training.batch_users < cluster.size:
             raise ConfigurationError(

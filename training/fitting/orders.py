@@ -23,7 +23,7 @@ class Orders(BaseModel):
     """One fit: choose the epoch, or fit again as was chosen.
 
     folder: where checkpoints go. address: where processes of several machines meet, under `name`;
-    None: at a file.
+    None: at a file. digest: of what must be the same on every machine.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,6 +39,7 @@ class Orders(BaseModel):
     machine: int
     address: tuple[str, int] | None
     name: str
+    digest: str
 
     def write(self, place: Path) -> None:
         """Leave the orders in the fit's folder."""

@@ -6,6 +6,7 @@ itself and stays the only one that knows teachers, validation and test rows as a
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,16 +79,20 @@ class Processes:
             write_shares([share_of(whole, owner_U, rank) for rank in own], place)
             if chosen is not None:
                 keep_finished(chosen, place / CHOSEN)
-            orders = self._orders(step, resume=resume)
+            orders = self._orders(step, whole, resume=resume)
             orders.write(place)
             carry_out(orders, place, self.say)
             return take_up(place / FITTED, blank_network(self.ratings, self.configuration))
 
-    def _orders(self, step: Literal["choose", "refit"], *, resume: bool) -> Orders:
+    def _orders(self, step: Literal["choose", "refit"], whole: Share, *, resume: bool) -> Orders:
         cluster = self.cluster
+        sha256 = hashlib.sha256(f"{cluster.processes} {whole.ratings.digest}".encode())
+        sha256.update(self.configuration.model_dump_json().encode())
+        sha256.update(whole.rows.tobytes())
         return Orders(
             step=step, configuration=self.configuration, folder=self.folder.resolve(),
             resume=resume, progress=self.progress, save_every_s=self.save_every_s,
             processes=cluster.processes, machines=cluster.machines, machine=cluster.machine,
             address=cluster.address, name=f"{self.configuration.name}-{step}",
+            digest=sha256.hexdigest(),
         )  # fmt: skip

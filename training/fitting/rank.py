@@ -54,18 +54,23 @@ def _end_with_parent() -> None:
 
 
 def _meet(orders: Orders, place: Path, number: int) -> World:
-    """Raises TrainingError if not all come."""
+    """Raises TrainingError if not all come, or not with the same in mind."""
     size = orders.processes * orders.machines
     world = Ranks(orders.machine * orders.processes + number, size, orders.machines)
     try:
         store = _store(orders, place, size)
-        _await_all(store, world)
+        digests = _gathered(store, world, orders.digest)
     except distributed.DistError:
         host, port = orders.address or ("this machine", 0)
         raise TrainingError(
             f"Not all {size} processes met at {host}:{port} within {ARRIVAL_S / 60:.0f} minutes: "
             "start the same command on every machine, each with its own --machine-rank."
         ) from None
+    if len(digests) > 1:
+        raise TrainingError(
+            f"The {size} processes were not given the same configuration, ratings, split and "
+            "number of processes: start the same command on every machine."
+        )
     gpu = accelerator(orders.processes) == "cuda"
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if gpu else "gloo",
@@ -82,15 +87,15 @@ def _store(orders: Orders, place: Path, size: int) -> distributed.Store:
     return distributed.PrefixStore(orders.name, meeting)
 
 
-def _await_all(store: distributed.Store, world: World) -> None:
-    """Wait a second at a time: meanwhile a process is deaf to signals."""
-    store.set(f"here-{world.rank}", "")
+def _gathered(store: distributed.Store, world: World, digest: str) -> set[bytes]:
+    """What all have brought. Waits a second at a time: meanwhile a process is deaf to signals."""
+    store.set(f"here-{world.rank}", digest)
     everybody = [f"here-{rank}" for rank in range(world.size)]
     late = time.monotonic() + ARRIVAL_S
     while True:
         try:
             store.wait(everybody, timedelta(seconds=1))
-            return
+            return {store.get(name) for name in everybody}
         except distributed.DistStoreError:
             if time.monotonic() > late:
                 raise

@@ -1,0 +1,369 @@
+"""Fits by two real processes over gloo: they come to what one comes to, however they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.made_teacher import take_the_place
+from tests.test_trainer import small
+from training.__main__ import main
+from training.cluster import Cluster, cluster_of, refuse_undivided
+from training.command_line import parser
+from training.config import Configuration, load_configuration
+from training.ensembles.ensemble_report import Price
+from training.errors import ConfigurationError, TrainingDiverged, TrainingError
+from training.evaluation.evaluate import evaluate
+from training.evaluation.network_predictor import NetworkPredictor
+from training.fitting.crew import meeting_point
+from training.fitting.processes import Processes
+from training.fitting.shares import dealt
+from training.fitting.trainer import Fitted, choose
+from training.ratings import Ratings
+from training.report import RunReport
+from training.sources import SourceSettings, load_ratings
+from training.split import Split, split_ratings
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = "synthetic:users=151,items=80,ratings=4000,seed=1"
+LONG = {"max_epochs": 5000, "patience": 5000}
+SMALL = [
+    "--set", "network.n_factors=8", "--set", "network.hidden_dims=[16]",
+    "--set", "network.latent_dim=4", "--set", "training.max_epochs=2",
+    "--set", "training.batch_users=30",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ratings() -> Ratings:
+    return load_ratings(DATA, SourceSettings(download=False))
+
+
+@pytest.fixture(scope="module")
+def split(ratings: Ratings) -> Split:
+    return split_ratings(ratings, "random", 42)
+
+
+def two(
+    ratings: Ratings,
+    configuration: Configuration,
+    folder: Path,
+    say: Callable[[str], None] = print,
+    save_every_s: float = 30.0,
+) -> Processes:
+    return Processes(
+        Cluster(2), ratings, configuration, folder, say, progress=False, save_every_s=save_every_s
+    )
+
+
+def started_from_here() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def rmses(fitted: Fitted) -> list[float]:
+    return [record.figures["validation_rmse"] for record in fitted.history]
+
+
+def test_two_processes_learn_what_one_does_and_a_refit_follows(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    rates = load_configuration("proven").training.learning_rate
+    plateau = rates.model_copy(update={"schedule": "plateau", "plateau_patience": 0})
+    configuration = small(max_epochs=8, learning_rate=plateau)
+    one = choose(
+        ratings, split.fit, split.validation, configuration, tmp_path, print, progress=False
+    )
+    said: list[str] = []
+    several = two(ratings, configuration, tmp_path / "two", said.append)
+    fitted = several.choose(split.fit, split.validation)
+    assert len(rmses(fitted)) == 8
+    assert min(rmses(fitted)) == pytest.approx(min(rmses(one)), abs=0.01)
+    assert fitted.epochs == 1 + int(np.argmin(rmses(fitted)))
+    warned = [line.removeprefix("Early warning: ") for line in said]
+    assert warned == fitted.warnings  # by the first process alone
+    kept = json.loads((tmp_path / "two" / "epochs.json").read_text())
+    assert [epoch["validation_rmse"] for epoch in kept["epochs"]] == rmses(fitted)
+    again = several.refit(split.refit, fitted)
+    assert len(again.history) == fitted.epochs
+    used = [record.figures["learning_rate"] for record in fitted.history]
+    assert [record.figures["learning_rate"] for record in again.history] == used[: fitted.epochs]
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [
+        "best.ckpt",
+        "epochs.json",
+    ]
+
+
+def test_the_network_of_two_is_validated_as_the_report_has_it(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    wanted = [*SMALL[1::2], "training.max_epochs=4", "training.negatives=20"]
+    wanted += ["training.learning_rate={averaging_from: 0.5, initial: 0.02}"]
+    configuration = load_configuration("proven", [*wanted, "training.mixup=0.3"])
+    fitted = two(ratings, configuration, tmp_path).choose(split.fit, split.validation)
+    predictor = NetworkPredictor("vae", fitted.network, (0.5, 5.0))
+    scores = evaluate(predictor, ratings, split.validation, liked_from=4.0, seed=0)
+    assert scores.rmse is not None
+    best = min(rmses(fitted))
+    assert fitted.averaged == (scores.rmse < best - 1e-6)
+    assert scores.rmse <= best + 1e-5
+
+
+def test_a_resumed_fit_ends_where_an_unbroken_one_does(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    def fit(folder: str, epochs: int, resume: bool) -> Fitted:
+        several = two(ratings, small(max_epochs=epochs), tmp_path / folder, save_every_s=0.0)
+        return several.choose(split.fit, split.validation, resume=resume)
+
+    fit("broken", 2, resume=False)
+    resumed, unbroken = fit("broken", 4, resume=True), fit("unbroken", 4, resume=False)
+    assert [record.epoch for record in resumed.history] == [1, 2, 3, 4]
+    assert rmses(resumed) == pytest.approx(rmses(unbroken), abs=1e-6)
+
+
+def test_a_loss_that_is_no_number_in_one_process_ends_both_with_the_one_sentence(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    owner_U = dealt(ratings, split.fit, split.validation, 2, small().seed)
+    poisoned = ratings.values.copy()
+    second = split.fit[owner_U[ratings.users[split.fit]] == 1]
+    poisoned[second[:200]] = 1e30  # its square is beyond float32
+    broken = replace(ratings, values=poisoned)
+    with pytest.raises(TrainingDiverged, match=r"loss became (inf|nan) in epoch 1; the best"):
+        two(broken, small(), tmp_path).choose(split.fit, split.validation)
+    assert not started_from_here()
+
+
+def once_kept(path: Path, act: Callable[[], None]) -> None:
+    """Do something as soon as a checkpoint exists."""
+
+    def wait() -> None:
+        patience = threading.Event()
+        while not path.exists():
+            patience.wait(0.05)
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_both_after_the_same_batch_and_keeps_a_place_to_resume(
+    ratings: Ratings, split: Split, tmp_path: Path, number: signal.Signals
+) -> None:
+    once_kept(tmp_path / "best.ckpt", lambda: os.kill(os.getpid(), number))
+    fitted = two(ratings, small(**LONG), tmp_path).choose(split.fit, split.validation)
+    assert fitted.interrupted
+    assert fitted.epochs >= 1
+    assert (tmp_path / "last.ckpt").exists()
+    assert not started_from_here()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_process_asked_to_end_by_somebody_else_takes_the_other_along(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    once_kept(tmp_path / "best.ckpt", lambda: started_from_here()[1].terminate())
+    fitted = two(ratings, small(**LONG), tmp_path).choose(split.fit, split.validation)
+    assert fitted.interrupted
+    assert (tmp_path / "last.ckpt").exists()
+
+
+def test_a_killed_process_ends_the_fit_with_one_sentence(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    once_kept(tmp_path / "best.ckpt", lambda: started_from_here()[1].kill())
+    with pytest.raises(TrainingError, match=r"^Process . of 2 .* ended by SIGKILL, .*--resume"):
+        two(ratings, small(**LONG), tmp_path).choose(split.fit, split.validation)
+    assert not started_from_here()
+    assert (tmp_path / "best.ckpt").exists()
+
+
+def test_a_process_that_fails_is_told_with_its_last_words_and_the_rest_is_in_a_log(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    (tmp_path / "best.ckpt").mkdir()  # where a file should go
+    with pytest.raises(TrainingError, match=r"Process 1 of 2 .* failed \(.*process-0-0.log\)"):
+        two(ratings, small(), tmp_path).choose(split.fit, split.validation)
+    assert "Traceback" in (tmp_path / "process-0-0.log").read_text()
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    return [
+        "evaluate",
+        "--data",
+        DATA,
+        "--config",
+        "proven",
+        *SMALL,
+        "--folder",
+        str(folder),
+        *more,
+    ]
+
+
+def test_nobody_is_left_behind_when_the_command_is_killed(tmp_path: Path) -> None:
+    words = command(tmp_path, "--processes", "2", "--set", "training.max_epochs=5000")
+    with subprocess.Popen(
+        [sys.executable, "-m", "training", *words, "--set", "training.patience=5000"],
+        cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    ) as run:  # fmt: skip
+        patience = threading.Event()
+        while not (tmp_path / "best.ckpt").exists():
+            assert run.poll() is None
+            patience.wait(0.05)
+        fitting = psutil.Process(run.pid).children(recursive=True)
+        run.kill()
+    assert len(fitting) >= 2
+    gone, alive = psutil.wait_procs(fitting, timeout=60)
+    assert not alive
+    assert len(gone) == len(fitting)
+
+
+def test_an_ensemble_is_fitted_in_two_processes_and_its_closed_form_in_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_the_place(tmp_path / "fits.txt", monkeypatch)
+    price = Price(weight_bytes=1, milliseconds=1.0)  # what it costs to serve is another test's
+    monkeypatch.setattr("training.ensembles.ensemble_estimator.price_of", lambda *asked: price)
+    monkeypatch.chdir(tmp_path)
+    words = command(tmp_path / "run", "--processes", "2", "--set", "refit=false")
+    words += ["--set", "training.teacher={rank: 4, draws: 30, pairs_per_user: all}"]
+    words += [
+        "--set",
+        "training.ranking_teacher={weight: 0.05}",
+        "--set",
+        "network.shallow={rank: 8}",
+    ]
+    words += ["--set", "ensemble=[{name: network}, {name: ridge, kind: ridge-fold-in}]"]
+    assert main(words) == 0
+    report = RunReport.model_validate_json((tmp_path / "run" / "report.json").read_text())
+    assert report.ensemble is not None
+    assert [member.name for member in report.ensemble.members] == ["network", "ridge"]
+    claimed = json.loads((tmp_path / "run" / "configuration.json").read_text())
+    assert claimed["processes"] == 2
+    assert main([*words, "--resume", "--processes", "1"]) == 2  # another dealing of users
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def test_two_machines_fit_together_and_the_first_reports(tmp_path: Path) -> None:
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    runs = []
+    for machine in range(2):
+        words = command(tmp_path / f"machine-{machine}", "--machines", "2", "--json")
+        runs.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "training", *words],
+                cwd=ROOT,
+                text=True,
+                env=dict(os.environ) | meeting | {"NODE_RANK": str(machine)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
+    (first, _), (second, told) = (run.communicate(timeout=240) for run in runs)
+    assert [run.returncode for run in runs] == [0, 0], told
+    report = RunReport.model_validate_json(first)
+    assert len(report.epochs) == 2
+    assert second == ""
+    assert "the machine of rank 0 evaluates" in told
+    assert not (tmp_path / "machine-1" / "report.json").exists()
+    assert not (tmp_path / "machine-1" / "best.ckpt").exists()
+
+
+def test_machines_that_were_given_something_else_are_told(
+    ratings: Ratings, split: Split, tmp_path: Path
+) -> None:
+    cluster = Cluster(1, 2, 0, ("127.0.0.1", free_port()))
+    first = Processes(cluster, ratings, small(), tmp_path / "0", print, progress=False)
+    other = replace(
+        first, cluster=replace(cluster, machine=1), configuration=small(max_epochs=3),
+        folder=tmp_path / "1",
+    )  # fmt: skip
+    refused: list[TrainingError] = []
+
+    def take_part() -> None:
+        try:
+            other.choose(split.fit, split.validation)
+        except TrainingError as error:
+            refused.append(error)
+
+    beside = threading.Thread(target=take_part)
+    with meeting_point(cluster):
+        beside.start()
+        with pytest.raises(TrainingError, match="2 processes were not given the same"):
+            first.choose(split.fit, split.validation)
+        beside.join()
+    assert "were not given the same" in str(refused[0])
+
+
+def clustered(words: str, **environment: str) -> Cluster:
+    return cluster_of(parser().parse_args(["train", *words.split()]), environment)
+
+
+def test_the_command_line_and_torchruns_variables_say_which_machine_this_is() -> None:
+    assert clustered("") == Cluster()
+    assert clustered("--processes 4") == Cluster(4)
+    named = clustered("--processes 2 --machines 3 --machine-rank 1 --main-address a.b:29")
+    assert named == Cluster(2, 3, 1, ("a.b", 29))
+    assert (named.size, named.leads) == (6, False)
+    told = clustered("--machines 2", NODE_RANK="0", MASTER_ADDR="a.b", MASTER_PORT="31")
+    assert told == Cluster(1, 2, 0, ("a.b", 31))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--processes 0", "1 or more"),
+        ("--machine-rank 1", "give --machines"),
+        ("--machines 2 --machine-rank 0", "need --main-address"),
+        ("--machines 2 --main-address a:1", "NODE_RANK must be a number"),
+        ("--machines 2 --machine-rank 2 --main-address a:1", "is 0 to 1 for 2 machines"),
+        ("--machines 2 --machine-rank 0 --main-address a:b", "port .* must be a number"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(words: str, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        clustered(words)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("network.rater_encoding={}", "network.rater_encoding needs all users"),
+        ("training.time_effects={}", "training.time_effects needs all users"),
+        ("training.batch_users=2", "batch_users is 2 and 3 processes"),
+        ("ensemble=[{name: a, network: {rater_encoding: {}}}]", "network.rater_encoding"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused_before_anything_is_fitted(
+    override: str, sentence: str
+) -> None:
+    configuration = load_configuration("proven", [override])
+    refuse_undivided(configuration, Cluster())
+    with pytest.raises(ConfigurationError, match=sentence):
+        refuse_undivided(configuration, Cluster(3))
+
+
+def test_shipped_configurations_can_be_divided_but_for_the_one_that_encodes_items() -> None:
+    with pytest.raises(ConfigurationError, match=r"--set network.rater_encoding=null"):
+        refuse_undivided(load_configuration("small"), Cluster(2))
+    for name in ("proven", "scaled", "best", "ensemble"):
+        refuse_undivided(load_configuration(name), Cluster(8))
