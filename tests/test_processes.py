@@ -17,14 +17,14 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.benchmarks import processes as benchmark
 from tests.made_teacher import take_the_place
 from tests.test_trainer import small
 from training.__main__ import main
-from training.cluster import Cluster, cluster_of, refuse_undivided
-from training.command_line import parser
+from training.cluster import Cluster
 from training.config import Configuration, load_configuration
 from training.ensembles.ensemble_report import Price
-from training.errors import ConfigurationError, TrainingDiverged, TrainingError
+from training.errors import TrainingDiverged, TrainingError
 from training.evaluation.evaluate import evaluate
 from training.evaluation.network_predictor import NetworkPredictor
 from training.fitting.crew import meeting_point
@@ -314,56 +314,18 @@ def test_machines_that_were_given_something_else_are_told(
     assert "were not given the same" in str(refused[0])
 
 
-def clustered(words: str, **environment: str) -> Cluster:
-    return cluster_of(parser().parse_args(["train", *words.split()]), environment)
-
-
-def test_the_command_line_and_torchruns_variables_say_which_machine_this_is() -> None:
-    assert clustered("") == Cluster()
-    assert clustered("--processes 4") == Cluster(4)
-    named = clustered("--processes 2 --machines 3 --machine-rank 1 --main-address a.b:29")
-    assert named == Cluster(2, 3, 1, ("a.b", 29))
-    assert (named.size, named.leads) == (6, False)
-    told = clustered("--machines 2", NODE_RANK="0", MASTER_ADDR="a.b", MASTER_PORT="31")
-    assert told == Cluster(1, 2, 0, ("a.b", 31))
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        ("--processes 0", "1 or more"),
-        ("--machine-rank 1", "give --machines"),
-        ("--machines 2 --machine-rank 0", "need --main-address"),
-        ("--machines 2 --main-address a:1", "NODE_RANK must be a number"),
-        ("--machines 2 --machine-rank 2 --main-address a:1", "is 0 to 1 for 2 machines"),
-        ("--machines 2 --machine-rank 0 --main-address a:b", "port .* must be a number"),
-    ],
-)
-def test_what_cannot_be_is_refused_in_a_sentence(words: str, sentence: str) -> None:
-    with pytest.raises(ConfigurationError, match=sentence):
-        clustered(words)
-
-
-@pytest.mark.parametrize(
-    ("override", "sentence"),
-    [
-        ("network.rater_encoding={}", "network.rater_encoding needs all users"),
-        ("training.time_effects={}", "training.time_effects needs all users"),
-        ("training.batch_users=2", "batch_users is 2 and 3 processes"),
-        ("ensemble=[{name: a, network: {rater_encoding: {}}}]", "network.rater_encoding"),
-    ],
-)
-def test_what_cannot_be_divided_is_refused_before_anything_is_fitted(
-    override: str, sentence: str
+def test_the_benchmark_compares_one_process_with_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configuration = load_configuration("proven", [override])
-    refuse_undivided(configuration, Cluster())
-    with pytest.raises(ConfigurationError, match=sentence):
-        refuse_undivided(configuration, Cluster(3))
-
-
-def test_shipped_configurations_can_be_divided_but_for_the_one_that_encodes_items() -> None:
-    with pytest.raises(ConfigurationError, match=r"--set network.rater_encoding=null"):
-        refuse_undivided(load_configuration("small"), Cluster(2))
-    for name in ("proven", "scaled", "best", "ensemble"):
-        refuse_undivided(load_configuration(name), Cluster(8))
+    record = tmp_path / "processes.json"
+    words = ["--data", DATA, "--protocol", "random", "--epochs", "1", "--seeds", "4"]
+    for change in SMALL[1::2]:
+        words += ["--set", change]
+    assert benchmark.main([*words, "--bound", "0.5", "--record", str(record)]) == 0
+    content = json.loads(record.read_text())
+    one, several = content["fits"]
+    assert (one["processes"], several["processes"], one["seed"]) == (1, 2, 4)
+    assert (len(one["peak_mb"]), len(several["peak_mb"])) == (1, 3)
+    difference = several["rmse"] - one["rmse"]
+    assert content["summary"]["difference"] == pytest.approx(difference, abs=1e-5)
+    assert "difference" in capsys.readouterr().out

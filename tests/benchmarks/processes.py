@@ -80,7 +80,7 @@ def main(words: list[str] | None = None) -> int:
 def fit(arguments: argparse.Namespace, processes: int, seed: int) -> Fit:
     """Fit here, or in processes started from here."""
     ratings = load_ratings(arguments.data, SourceSettings.from_environment(os.environ))
-    wanted = [f"training.max_epochs={arguments.epochs}", f"seed={seed}", *arguments.set]
+    wanted = [*arguments.set, f"training.max_epochs={arguments.epochs}", f"seed={seed}"]
     configuration = load_configuration(arguments.config, wanted)
     split = split_ratings(ratings, arguments.protocol, 42)
     rows, fold, began = split.fit, split.validation, time.monotonic()
