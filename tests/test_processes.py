@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from torch import distributed
 
 from tests.benchmarks import processes as benchmark
 from tests.made_teacher import take_the_place
@@ -29,12 +32,14 @@ from training.evaluation.evaluate import evaluate
 from training.evaluation.network_predictor import NetworkPredictor
 from training.fitting.crew import meeting_point
 from training.fitting.processes import Processes
+from training.fitting.rank import gathered
 from training.fitting.shares import dealt
 from training.fitting.trainer import Fitted, choose
 from training.ratings import Ratings
 from training.report import RunReport
 from training.sources import SourceSettings, load_ratings
 from training.split import Split, split_ratings
+from training.world import Ranks
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = "synthetic:users=151,items=80,ratings=4000,seed=1"
@@ -254,6 +259,23 @@ def test_an_ensemble_is_fitted_in_two_processes_and_its_closed_form_in_this_one(
     claimed = json.loads((tmp_path / "run" / "configuration.json").read_text())
     assert claimed["processes"] == 2
     assert main([*words, "--resume", "--processes", "1"]) == 2  # another dealing of users
+
+
+def test_who_comes_late_is_waited_for_and_who_never_comes_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def arrive(rank: int) -> set[bytes] | None:
+        store = distributed.FileStore(str(tmp_path / "store"), 2)
+        return gathered(store, Ranks(rank, 2), f"digest {rank}")
+
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(arrive, 0)
+        with pytest.raises(FutureTimeout):
+            first.result(timeout=1.5)
+        assert arrive(1) == {b"digest 0", b"digest 1"} == first.result()
+    monkeypatch.setattr("training.fitting.rank.ARRIVAL_S", 0.0)
+    alone = distributed.FileStore(str(tmp_path / "other"), 2)
+    assert gathered(alone, Ranks(0, 2), "digest") is None
 
 
 def free_port() -> int:

@@ -89,8 +89,9 @@ def _started(orders: Orders, place: Path, number: int) -> Iterator[subprocess.Po
         process.wait()
         if process.stdin is not None:
             process.stdin.close()
-        if not process.returncode:
-            _log(orders, number).unlink(missing_ok=True)
+        path = _log(orders, number)
+        if not process.returncode or not path.stat().st_size:
+            path.unlink()
 
 
 def _environment(orders: Orders, number: int) -> dict[str, str]:

@@ -28,6 +28,7 @@ from training.world import Ranks, World
 
 ARRIVAL_S = 1800.0
 """How long the first process waits for the last: machines may fit teachers before."""
+LOOK_EVERY_S = 0.05
 
 
 def main(place: Path, number: int) -> int:
@@ -57,15 +58,18 @@ def _meet(orders: Orders, place: Path, number: int) -> World:
     """Raises TrainingError if not all come, or not with the same in mind."""
     size = orders.processes * orders.machines
     world = Ranks(orders.machine * orders.processes + number, size, orders.machines)
+    where = "here" if orders.address is None else "at {}:{}".format(*orders.address)
+    apart = TrainingError(
+        f"Not all {size} processes met {where} within {ARRIVAL_S / 60:.0f} minutes: start the same "
+        "command on every machine, each with its own --machine-rank."
+    )
     try:
         store = _store(orders, place, size)
-        digests = _gathered(store, world, orders.digest)
+        digests = gathered(store, world, orders.digest)
     except distributed.DistError:
-        host, port = orders.address or ("this machine", 0)
-        raise TrainingError(
-            f"Not all {size} processes met at {host}:{port} within {ARRIVAL_S / 60:.0f} minutes: "
-            "start the same command on every machine, each with its own --machine-rank."
-        ) from None
+        raise apart from None
+    if digests is None:
+        raise apart
     if len(digests) > 1:
         raise TrainingError(
             f"The {size} processes were not given the same configuration, ratings, split and "
@@ -87,18 +91,19 @@ def _store(orders: Orders, place: Path, size: int) -> distributed.Store:
     return distributed.PrefixStore(orders.name, meeting)
 
 
-def _gathered(store: distributed.Store, world: World, digest: str) -> set[bytes]:
-    """What all have brought. Waits a second at a time: meanwhile a process is deaf to signals."""
+def gathered(store: distributed.Store, world: World, digest: str) -> set[bytes] | None:
+    """What all have brought; None if not all came in time.
+
+    It looks now and then: a process that waits in the store is deaf to signals.
+    """
     store.set(f"here-{world.rank}", digest)
     everybody = [f"here-{rank}" for rank in range(world.size)]
     late = time.monotonic() + ARRIVAL_S
-    while True:
-        try:
-            store.wait(everybody, timedelta(seconds=1))
-            return {store.get(name) for name in everybody}
-        except distributed.DistStoreError:
-            if time.monotonic() > late:
-                raise
+    while not store.check(everybody):
+        if time.monotonic() > late:
+            return None
+        time.sleep(LOOK_EVERY_S)
+    return {store.get(name) for name in everybody}
 
 
 def _fit(orders: Orders, place: Path, number: int, world: World) -> Fitted:
