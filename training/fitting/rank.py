@@ -11,9 +11,11 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import TracebackType
 
 from torch import distributed
 
@@ -132,5 +134,16 @@ def _voice(place: Path, world: World) -> Callable[[str], None]:
     return say
 
 
+def _leave(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell what happened and end at once: a connection that is torn down half-way aborts.
+
+    torch calls this with its own stand-in for the standard error, to be printed afterwards.
+    """
+    traceback.print_exception(kind, error, trace, file=sys.__stderr__)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    sys.excepthook = _leave
+    if main(Path(sys.argv[1]), int(sys.argv[2])):
+        os._exit(1)
