@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EVERYDAY = {"help", "run", "demo", "train", "evaluate", "serve"}
 TARGETS = EVERYDAY | {
     "ablate", "accuracy", "experiments", "test", "lint", "bench", "bento", "container", "lock",
-    "clean", "activate", "pull-ratings", "soak", "fuzz",
+    "clean", "activate", "pull-ratings", "soak", "fuzz", "scaleout",
 }  # fmt: skip
 LARGEST_FILE_BYTES = 500_000
 # Somebody's folders. The container's own user is the exception.
