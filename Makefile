@@ -17,6 +17,7 @@ A      ?=
 B      ?=
 OUT    ?= .usher/recommendations
 K      ?= 10
+PROCESSES ?=
 
 export BENTOML_HOME ?= $(CURDIR)/.usher/bentoml
 export BENTOML_DO_NOT_TRACK ?= True
@@ -25,6 +26,7 @@ PY        := .venv/bin/python
 INSTALLED := .venv/installed
 RECIPE    := $(if $(CONFIG),--config $(CONFIG)) $(if $(DATA),--data "$(DATA)") $(ARGS)
 BENTO     := $(if $(GPU),usher-gpu,usher)
+SEVERAL   := $(if $(PROCESSES),--processes $(PROCESSES))
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --strip-extras --allow-unsafe \
              --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
@@ -33,7 +35,7 @@ LOCK      := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quie
 train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models/usher/latest" \
                     || $(MAKE) --no-print-directory train
 
-.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz docs check-gpu-libraries report compare recommend-all lock clean
+.PHONY: help run demo test train evaluate ablate accuracy experiments serve activate pull-ratings bento container lint bench soak fuzz docs check-gpu-libraries report compare recommend-all scaleout lock clean
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
@@ -50,11 +52,11 @@ demo: $(INSTALLED)  ## Serve on a free port, ask for one user's top 10, print it
 serve: $(INSTALLED)  ## Serve the active or else the newest model (or USHER_MODEL) on PORT
 	@$(PY) -m service.local serve --port $(PORT)
 
-train: $(INSTALLED)  ## Train CONFIG on DATA and register the bundle as usher:<version>
-	@$(PY) -m training train $(RECIPE)
+train: $(INSTALLED)  ## Train CONFIG on DATA in PROCESSES and register the bundle as usher:<version>
+	@$(PY) -m training train $(RECIPE) $(SEVERAL)
 
 evaluate: $(INSTALLED)  ## Score CONFIG and the baselines on DATA's held-out rows
-	@$(PY) -m training evaluate $(RECIPE)
+	@$(PY) -m training evaluate $(RECIPE) $(SEVERAL)
 
 ablate: $(INSTALLED)  ## Try changes of CONFIG from 3 seeds on validation rows: ARGS="--variant key=value"
 	@$(PY) -m training ablate $(RECIPE)
@@ -88,6 +90,9 @@ soak: $(INSTALLED)  ## Ten minutes of load while everything fails in turn; write
 
 fuzz: $(INSTALLED)  ## 100,000 random requests: none may be a 500, leave a traceback or take long
 	@$(PY) -m tests.benchmarks.fuzz $(ARGS)
+
+scaleout: $(INSTALLED)  ## Fit DATA (ml-1m) in one process and in two; writes results/processes.json
+	@$(PY) -m tests.benchmarks.processes $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 activate: $(INSTALLED)  ## Serve MODEL from now on, in running services too: MODEL=usher:<version>
 	@$(PY) -m service.local activate --model "$(MODEL)"

@@ -15,7 +15,7 @@ EVERYDAY = {"help", "run", "demo", "train", "evaluate", "serve"}
 TARGETS = EVERYDAY | {
     "ablate", "accuracy", "experiments", "test", "lint", "bench", "bento", "container", "lock",
     "clean", "activate", "pull-ratings", "soak", "fuzz", "docs", "check-gpu-libraries",
-    "report", "compare", "recommend-all",
+    "report", "compare", "recommend-all", "scaleout",
 }  # fmt: skip
 LARGEST_FILE_BYTES = 500_000
 # Somebody's folders. The container's own user is the exception.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.networks.architecture import Architecture
 from models.networks.hybrid_vae import HybridVAE
-from models.networks.loss import Lessons, preference_lesson, rating_lesson
+from models.networks.loss import Counts, Lessons, preference_lesson, rating_lesson
 from training.baselines import fit_bias, fit_ease
 from training.config import Configuration, Optimisation, Teaching
 from training.errors import TrainingError
@@ -138,7 +138,8 @@ def test_where_all_items_are_taught_the_lesson_is_what_drawn_pairs_come_to(
     def lesson(pairs: int | Literal["all"], hide: NDArray[np.bool_]) -> tuple[float, Lessons]:
         tutor = Tutor(RatingLessons.of(teacher, histories, pairs))
         lessons = tutor.lessons(users, part, hide, np.random.default_rng(0))
-        return float(rating_lesson(network, vectors, lessons).detach()), lessons
+        counts = Counts(ratings=0, liked=0, pairs=len(lessons.rows_S), users=len(users))
+        return float(rating_lesson(network, vectors, lessons, counts).detach()), lessons
 
     nothing, everything = np.zeros(len(part.items), bool), np.ones(len(part.items), bool)
     of_all, lessons = lesson("all", nothing)
@@ -205,7 +206,8 @@ def test_ranking_lessons_are_the_softmax_of_leave_one_out_scores(ratings: Rating
 def test_the_ranking_lesson_is_a_cross_entropy() -> None:
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, 0.0, 0.0]])
     taught = torch.tensor([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]])
-    loss = preference_lesson(torch.log_softmax(logits, 1), taught)
+    counts = Counts(ratings=0, liked=0, pairs=0, users=2)
+    loss = preference_lesson(torch.log_softmax(logits, 1), taught, counts)
     expected = torch.nn.functional.cross_entropy(logits, taught)
     torch.testing.assert_close(loss, expected)
 

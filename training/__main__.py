@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from training.cluster import cluster_of
 from training.command_line import DEFAULT_CONFIG, DEFAULT_DATA, SMALL_CONFIG, STATE, parser
 from training.commands import look_back
 from training.commands.terminal import WIDEST, Terminal, output, voice
@@ -71,10 +72,13 @@ def train(options: argparse.Namespace, console: Console) -> int:
     from training.publish import new_version, publish, register  # torch loads when needed
     from training.report import print_report
 
-    done = _carry_out(options, console)
+    request = _request(options, console)
+    if not request.cluster.leads:
+        return _take_part(request)
+    done = _carry_out(options, request)
     if done is None:
         return 130
-    request, outcome, paths = done
+    outcome, paths = done
     if not options.json:
         print_report(outcome.report, output())
     version = new_version(request.configuration, datetime.now(UTC))
@@ -123,14 +127,28 @@ def evaluate(options: argparse.Namespace, console: Console) -> int:
     """Train and score by a protocol without registering anything."""
     from training.report import print_report
 
-    done = _carry_out(options, console)
+    request = _request(options, console)
+    if not request.cluster.leads:
+        return _take_part(request)
+    done = _carry_out(options, request)
     if done is None:
         return 130
-    _, outcome, _ = done
+    outcome, _ = done
     if options.json:
         print(outcome.report.model_dump_json(indent=2))
     else:
         print_report(outcome.report, output())
+    return 0
+
+
+def _take_part(request: Request) -> int:
+    """Fit with the first machine, which does all the rest."""
+    from training.run import take_part
+
+    if not take_part(request):
+        _tell_interrupted(request)
+        return 130
+    request.say("Fitted with the others; the machine of rank 0 evaluates and keeps the model.")
     return 0
 
 
@@ -142,9 +160,7 @@ class Paths:
     page: Path
 
 
-def _carry_out(
-    options: argparse.Namespace, console: Console
-) -> tuple[Request, Outcome, Paths] | None:
+def _carry_out(options: argparse.Namespace, request: Request) -> tuple[Outcome, Paths] | None:
     """Run the experiment and write its report; None if it was interrupted, which is told."""
     from training.code_version import code_version
     from training.experiments.entry import finished, started
@@ -154,7 +170,6 @@ def _carry_out(
     from training.report.page import write_page
     from training.run import run
 
-    request = _request(options, console)
     about = started(request, options.command, code_version())
     with recorded(about, STATE, request.say) as recording:
         outcome = run(request)
@@ -166,7 +181,7 @@ def _carry_out(
         recording.finish(finished(outcome.report, path))
     note_newest(path, STATE)
     request.say(f"Report: {path}, and to look at: {page}")
-    return request, outcome, Paths(path, page)
+    return outcome, Paths(path, page)
 
 
 def accuracy(options: argparse.Namespace, console: Console) -> int:
@@ -220,6 +235,7 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
     from training.split import split_ratings
 
     configuration = _configuration(options)
+    cluster = cluster_of(options, os.environ)
     name = options.data or DEFAULT_DATA
     settings = described(
         SourceSettings.from_environment(os.environ), options, name, is_file=is_file(name)
@@ -236,6 +252,7 @@ def _request(options: argparse.Namespace, console: Console) -> Request:
     return Request(
         ratings, split, configuration, folder, voice(console),
         resume=options.resume, progress=console.is_terminal, pairwise=options.pairwise,
+        cluster=cluster,
     )  # fmt: skip
 
 

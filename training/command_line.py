@@ -108,7 +108,10 @@ def _add_ablate(commands: Any) -> None:
     group.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 2, 3], help="training seeds (default: 1 2 3)"
     )
-    sub.set_defaults(seed=None, resume=False, pairwise=False)
+    sub.set_defaults(
+        seed=None, resume=False, pairwise=False,
+        processes=1, machines=1, machine_rank=None, main_address=None,
+    )  # fmt: skip
     _add_recipe(sub, "ablations")
     sub.add_argument("--json", action="store_true", help="print every trial as JSON")
 
@@ -142,6 +145,29 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--pairwise", action="store_true", help="add the pairwise VAE to the baselines (slow)"
     )
+    _add_cluster(parser)
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "several processes", "fit together, each on users of its own; batches stay as large"
+    )
+    group.add_argument(
+        "--processes", type=int, default=1, metavar="N",
+        help="processes on each machine (default: 1); a GPU each, where there are as many",
+    )  # fmt: skip
+    group.add_argument(
+        "--machines", type=int, default=1, metavar="N",
+        help="machines, all of them given this same command (default: 1)",
+    )  # fmt: skip
+    group.add_argument(
+        "--machine-rank", type=int, metavar="R",
+        help="which of them this is, from 0, which alone evaluates and keeps (default: NODE_RANK)",
+    )  # fmt: skip
+    group.add_argument(
+        "--main-address", metavar="HOST:PORT",
+        help="a free port of machine 0 (default: MASTER_ADDR and MASTER_PORT)",
+    )  # fmt: skip
 
 
 def _add_recipe(parser: argparse.ArgumentParser, folder: str) -> Any:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.networks.graphs import FoldInNetwork
 from training.baselines.reported import fit_reported
+from training.cluster import refuse_undivided
 from training.code_version import code_version
 from training.ensembles.ensemble_estimator import EnsembleEstimator
 from training.ensembles.ensemble_report import EnsembleReport
@@ -29,6 +30,7 @@ from training.evaluation.predictor import Interval, Predictor
 from training.evaluation.reliability import Reliability, measure_reliability
 from training.evaluation.scores import Comparison
 from training.evaluation.star_errors import StarErrors, measure_star_errors
+from training.fitting.crew import meeting_point
 from training.fitting.estimator import ServedEstimator, ServedModel
 from training.fitting.network_estimator import NetworkEstimator
 from training.publish import Figures, data_record
@@ -77,9 +79,7 @@ def run(request: Request) -> Outcome | None:
     scored once, after the refit.
     """
     code, watch = code_version(), Stopwatch()
-    claim_folder(request)
-    with Faculty(request) as faculty:
-        fits = _fit(_estimator(request, faculty), faculty, request, watch)
+    fits = _fits(request, watch)
     if fits is None:
         return None
     with watch.stage("baselines"):
@@ -94,6 +94,14 @@ def run(request: Request) -> Outcome | None:
     )
 
 
+def take_part(request: Request) -> bool:
+    """Fit with the first of several machines, which does all the rest; False if interrupted.
+
+    Raises TrainingError subclasses.
+    """
+    return _fits(request, Stopwatch()) is not None
+
+
 @dataclass(frozen=True)
 class _Fits:
     """The model as chosen, the refitted network, and what validation said of the chosen one."""
@@ -103,6 +111,13 @@ class _Fits:
     intervals: FittedIntervals
     validation: Comparison
     ensemble: EnsembleReport | None
+
+
+def _fits(request: Request, watch: Stopwatch) -> _Fits | None:
+    refuse_undivided(request.configuration, request.cluster)
+    claim_folder(request)
+    with Faculty(request) as faculty, meeting_point(request.cluster):
+        return _fit(_estimator(request, faculty), faculty, request, watch)
 
 
 def _estimator(request: Request, faculty: Faculty) -> ServedEstimator[Any]:

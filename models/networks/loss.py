@@ -9,11 +9,16 @@ log-likelihood (`likelihoods`; the Gaussian one fits the spread alone). *prefere
 negative log-likelihood of the hidden liked items, mean over them (Liang et al. 2018, eq. 2), its
 normaliser estimated where items are sampled. *KL*: to the prior, in nats per user and latent
 dimension (of every level): the mean over both, so its weight means the same for every latent_dim.
+
+Every mean is over what a batch holds. Where several processes have a part of the batch each, it is
+over what all have together (`Counts`), so that the mean of their losses, and of their gradients, is
+that of the whole batch.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +78,32 @@ class Lessons:
         )
 
 
+def itself(share: Tensor) -> Tensor:
+    """What a single process makes of its share of a mean."""
+    return share
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the means of a batch are over; for one of W processes a W-th of what all W have.
+
+    ratings: hidden ones. liked: those of them that are. pairs: of the rating lesson. agreed: turns
+    this process's share of a mean into the mean of all, with the gradient of the share.
+    """
+
+    ratings: float
+    liked: float
+    pairs: float
+    users: float
+    agreed: Callable[[Tensor], Tensor] = itself
+
+    @staticmethod
+    def of(users: int, hidden: Hidden, lessons: Lessons | None) -> Counts:
+        """Those of a batch that one process has to itself."""
+        pairs = len(lessons.rows_S) if lessons is not None else 0
+        return Counts(len(hidden.rows_T), int(hidden.liked_T.sum()), pairs, users)
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """How the parts add up; `kl` may follow a schedule."""
@@ -94,6 +125,8 @@ class LossParts:
     squared_error: Tensor
     preference: Tensor
     kl: Tensor
+    ratings: float
+    """What the squared error is a mean over."""
 
 
 def denoising_loss(
@@ -104,30 +137,36 @@ def denoising_loss(
     w: LossWeights,
     lessons: Lessons | None = None,
     negatives: Negatives | None = None,
+    counts: Counts | None = None,
 ) -> LossParts:
     """The objective for users encoded from their visible ratings and scored on the hidden ones.
 
-    With `negatives` preference is scored on them instead of all items, and has no lesson.
+    With `negatives` preference is scored on them instead of all items, and has no lesson. counts:
+    None if nobody else has a part of the batch.
     """
+    n = counts or Counts.of(len(users.rating_BF), hidden, lessons)
     located = network.locate(users, hidden.rows_T, hidden.items_T)
     predicted_T, _ = network.likelihood.rate(*located)
-    squared_error = mean_or_zero((predicted_T - hidden.ratings_T).square())
-    nll = mean_or_zero(network.likelihood.nll(*located, hidden.ratings_T))
-    preference, lesson = preference_terms(network, users, hidden, lessons, negatives)
-    kl = kl_divergence(posterior)
+    squared_error = mean_or_zero((predicted_T - hidden.ratings_T).square(), n.ratings)
+    nll = mean_or_zero(network.likelihood.nll(*located, hidden.ratings_T), n.ratings)
+    preference, lesson = preference_terms(network, users, hidden, lessons, negatives, n)
+    kl_Z = n.agreed(posterior.divergence().sum(dim=0) / n.users)
     used_TF = network.rating_factors[hidden.items_T]
-    penalty = mean_or_zero(used_TF.square().sum(1)) + users.rating_BF.square().sum(1).mean()
+    penalty = mean_or_zero(used_TF.square().sum(1), n.ratings)
+    penalty = penalty + mean_or_zero(users.rating_BF.square().sum(1), n.users)
     total = (
         w.rating * (squared_error + nll)
         + w.preference * preference
-        + w.kl * free_kl(posterior, w.free_bits)
+        + w.kl * above_free(kl_Z, w.free_bits)
         + w.factor_penalty * penalty
     )
     if lessons is not None:
-        total = total + w.teacher * rating_lesson(network, users, lessons)
+        total = total + w.teacher * rating_lesson(network, users, lessons, n)
     if lesson is not None:
         total = total + w.ranking_teacher * lesson
-    return LossParts(total, squared_error.detach(), preference.detach(), kl.detach())
+    return LossParts(
+        total, squared_error.detach(), preference.detach(), kl_Z.mean().detach(), n.ratings
+    )
 
 
 def preference_terms(
@@ -136,38 +175,39 @@ def preference_terms(
     hidden: Hidden,
     lessons: Lessons | None,
     negatives: Negatives | None,
+    n: Counts,
 ) -> tuple[Tensor, Tensor | None]:
     """The preference loss, and the lesson of a teacher of ranking if there is one."""
     if negatives is not None:
         rows_T, items_T = hidden.rows_T[hidden.liked_T], hidden.items_T[hidden.liked_T]
         log_T = sampled_log_softmax(network, users, rows_T, items_T, negatives)
-        return -mean_or_zero(log_T), None
+        return -mean_or_zero(log_T, n.liked), None
     log_preference_BI = torch.log_softmax(network.deep_logits(users), dim=1)
     taught_BI = lessons.preference_BI if lessons is not None else None
-    lesson = None if taught_BI is None else preference_lesson(log_preference_BI, taught_BI)
-    return preference_loss(log_preference_BI, hidden), lesson
+    lesson = None if taught_BI is None else preference_lesson(log_preference_BI, taught_BI, n)
+    return preference_loss(log_preference_BI, hidden, n), lesson
 
 
-def rating_lesson(network: HybridVAE, users: UserVectors, lessons: Lessons) -> Tensor:
+def rating_lesson(network: HybridVAE, users: UserVectors, lessons: Lessons, n: Counts) -> Tensor:
     """Mean squared difference from the teacher's ratings (Hinton et al. 2015, for regression)."""
     predicted_S, _ = network.rate(users, lessons.rows_S, lessons.items_S)
-    of_pairs = mean_or_zero((predicted_S - lessons.ratings_S).square())
+    of_pairs = mean_or_zero((predicted_S - lessons.ratings_S).square(), n.pairs)
     if lessons.everywhere is None:
         return of_pairs
     difference_BI = network.rate_all(users) - lessons.everywhere.ratings_BI
-    of_all = (difference_BI.square() @ lessons.everywhere.weight_I).mean()
+    of_all = mean_or_zero(difference_BI.square() @ lessons.everywhere.weight_I, n.users)
     return torch.lerp(of_all, of_pairs, HIDDEN_PART)
 
 
-def preference_lesson(log_preference_BI: Tensor, taught_BI: Tensor) -> Tensor:
+def preference_lesson(log_preference_BI: Tensor, taught_BI: Tensor, n: Counts) -> Tensor:
     """Cross entropy to the teacher's distribution over all items, mean over users, in nats."""
-    return -(taught_BI * log_preference_BI).sum(dim=1).mean()
+    return -mean_or_zero((taught_BI * log_preference_BI).sum(dim=1), n.users)
 
 
-def preference_loss(log_preference_BI: Tensor, hidden: Hidden) -> Tensor:
+def preference_loss(log_preference_BI: Tensor, hidden: Hidden, n: Counts) -> Tensor:
     """-log softmax(logits) at the hidden liked items, mean over them, in nats."""
     rows_T, items_T = hidden.rows_T[hidden.liked_T], hidden.items_T[hidden.liked_T]
-    return -mean_or_zero(log_preference_BI[rows_T, items_T])
+    return -mean_or_zero(log_preference_BI[rows_T, items_T], n.liked)
 
 
 def kl_per_dimension(posterior: Posterior) -> Tensor:
@@ -186,11 +226,15 @@ def free_kl(posterior: Posterior, free_bits: float) -> Tensor:
     Each latent dimension pays only above free_bits * ln 2 / Z nats (Kingma et al. 2016,
     "Improving variational inference with inverse autoregressive flow", eq. 15).
     """
-    kl_Z = kl_per_dimension(posterior)
+    return above_free(kl_per_dimension(posterior), free_bits)
+
+
+def above_free(kl_Z: Tensor, free_bits: float) -> Tensor:
+    """The same from the mean KL of each dimension, [Z]."""
     floor = free_bits * math.log(2) / len(kl_Z)
     return kl_Z.clamp(min=floor).mean()
 
 
-def mean_or_zero(values_T: Tensor) -> Tensor:
-    """The mean, and 0 for a batch without such rows."""
-    return values_T.sum() / max(values_T.numel(), 1)
+def mean_or_zero(values_T: Tensor, count: float) -> Tensor:
+    """The mean over `count`, and 0 for a batch without such rows."""
+    return values_T.sum() / (count or 1)

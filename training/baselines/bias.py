@@ -18,6 +18,7 @@ from models.histories import Histories
 from models.manifest import RatingScale
 from training.baselines.rows import FittedRows, fitted_rows
 from training.ratings import Ratings
+from training.world import ALONE, World
 
 USER_RIDGE = 5.0
 ITEM_RIDGE = 2.0
@@ -60,28 +61,37 @@ def fit_bias(
     *,
     user_ridge: float = USER_RIDGE,
     item_ridge: float = ITEM_RIDGE,
+    world: World = ALONE,
 ) -> BiasBaseline:
     """Fit the biases on the given rows; an item without a row has bias 0.
 
-    Raises ProtocolError if there are no rows.
+    In a world of several processes each has the rows of its own users: means and item biases are
+    those of all, for which the items' sums are added up. Raises ProtocolError if there are no rows.
     """
     fitted = fitted_rows(ratings, rows)
     counts = (len(ratings.user_ids), len(ratings.catalog))
-    item_biases = _alternate(fitted, counts, user_ridge, item_ridge)
-    return BiasBaseline(fitted.mean, item_biases, user_ridge, ratings.scale)
+    total, number = world.sum(np.array([fitted.values.sum(), len(rows)]))
+    mean = float(total / number)
+    item_biases = _alternate(fitted, mean, counts, (user_ridge, item_ridge), world)
+    return BiasBaseline(mean, item_biases, user_ridge, ratings.scale)
 
 
 def _alternate(
-    fitted: FittedRows, counts: tuple[int, int], user_ridge: float, item_ridge: float
+    fitted: FittedRows,
+    mean: float,
+    counts: tuple[int, int],
+    ridges: tuple[float, float],
+    world: World,
 ) -> NDArray[np.float64]:
     """float64 [I]: item biases after alternating closed forms have come to rest."""
-    centred = fitted.values - fitted.mean
+    user_ridge, item_ridge = ridges
+    centred = fitted.values - mean
     item_biases = np.zeros(counts[1])
     for _ in range(MAX_SWEEPS):
         left = centred - item_biases[fitted.items]
         user_biases = _shrunk_means(fitted.users, left, counts[0], user_ridge)
         left = centred - user_biases[fitted.users]
-        updated = _shrunk_means(fitted.items, left, counts[1], item_ridge)
+        updated = _shrunk_means(fitted.items, left, counts[1], item_ridge, world)
         moved = float(np.abs(updated - item_biases).max())
         item_biases = updated
         if moved < TOLERANCE:
@@ -90,11 +100,15 @@ def _alternate(
 
 
 def _shrunk_means(
-    groups: NDArray[np.int64], values: NDArray[np.float64], count: int, ridge: float
+    groups: NDArray[np.int64],
+    values: NDArray[np.float64],
+    count: int,
+    ridge: float,
+    world: World = ALONE,
 ) -> NDArray[np.float64]:
-    """float64 [count]: sum of each group's values over (their number + ridge)."""
-    sums = np.bincount(groups, weights=values, minlength=count)
-    numbers = np.bincount(groups, minlength=count)
+    """float64 [count]: sum of each group's values over (their number + ridge), in all the world."""
+    sums = world.sum(np.bincount(groups, weights=values, minlength=count))
+    numbers = world.sum(np.bincount(groups, minlength=count))
     # An empty group with no ridge is 0 / 0: its bias is 0.
     means = np.zeros(count)
     np.divide(sums, numbers + ridge, out=means, where=numbers > 0)

@@ -14,8 +14,8 @@ is added differs from the loss by the perturbation alone.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -24,13 +24,17 @@ from models.networks.loss import LossParts
 from training.config import Adversarial
 from training.fitting.batches import Batch
 
+if TYPE_CHECKING:
+    from training.fitting.learner import Learner
+
 PERTURBED = ("item_embedding", "preference_factors", "rating_factors")
 
 
-def adversarial_loss(learner: pl.LightningModule, batch: Batch, settings: Adversarial) -> LossParts:
+def adversarial_loss(learner: Learner, batch: Batch, settings: Adversarial) -> LossParts:
     """The learner's loss of a batch with the perturbed one added to its total.
 
-    `learner(batch)` gives LossParts, `learner.network` holds the tables, float32 [I, F] each.
+    `learner.network` holds the tables, float32 [I, F] each; the step is along the gradient of all
+    processes together.
     """
     noise_devices = [learner.device] if learner.device.type == "cuda" else []
     with torch.random.fork_rng(noise_devices):
@@ -38,7 +42,7 @@ def adversarial_loss(learner: pl.LightningModule, batch: Batch, settings: Advers
     tables = {f"network.{name}": getattr(learner.network, name) for name in PERTURBED}
     gradients = torch.autograd.grad(clean.total, list(tables.values()), retain_graph=True)
     worse = {
-        name: perturbed(table_IF, gradient_IF, settings.epsilon)
+        name: perturbed(table_IF, learner.world.mean(gradient_IF), settings.epsilon)
         for (name, table_IF), gradient_IF in zip(tables.items(), gradients, strict=True)
     }
     attacked: LossParts = functional_call(learner, worse, (batch,))

@@ -6,6 +6,7 @@ grows beyond the ratings of one batch, and a rating never becomes a Python objec
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
@@ -23,6 +24,7 @@ from training.fitting.negatives import Proposal
 from training.ratings import Ratings
 from training.split import Fold
 from training.teachers.teacher import Tutor
+from training.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class DenoisingBatches(IterableDataset[Batch]):
 
     The randomness of pass e is seeded by (seed, e), so a resumed run sees what an uninterrupted one
     would have seen; set `epoch` before each pass.
+
+    In a world of several processes `histories` are those of this one's users. All take as many
+    steps as one would on all users, and their batches of a step have `batch_users` together, but
+    for rounding.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class DenoisingBatches(IterableDataset[Batch]):
         proposal: Proposal | None = None,
         mixup: float = 0.0,
         targets: Histories | None = None,
+        world: World = ALONE,
     ) -> None:
         """targets: the same histories with the ratings that hidden entries are scored against."""
         self.histories = histories
@@ -82,6 +89,8 @@ class DenoisingBatches(IterableDataset[Batch]):
         self.proposal = proposal
         self.mixup = mixup
         self.users = np.flatnonzero(histories.lengths)
+        self.users_of_all = int(world.sum(np.array([len(self.users)]))[0])
+        self.rank = world.rank
         self.batch_users = batch_users
         self.hidden_share = hidden_share
         self.liked_from = liked_from
@@ -89,13 +98,15 @@ class DenoisingBatches(IterableDataset[Batch]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-len(self.users) // self.batch_users)
+        return -(-self.users_of_all // self.batch_users)
 
     def __iter__(self) -> Iterator[Batch]:
-        rng = np.random.default_rng((self.seed, self.epoch))
+        # A seed's words are padded with zeros: rank 0 draws what a single process does.
+        rng = np.random.default_rng((self.seed, self.epoch, self.rank))
         order = rng.permutation(self.users)
-        for start in range(0, len(order), self.batch_users):
-            yield self.batch(order[start : start + self.batch_users], rng)
+        ends = np.minimum(np.arange(len(self) + 1) * self.batch_users, self.users_of_all)
+        for start, end in itertools.pairwise(ends * len(order) // max(self.users_of_all, 1)):
+            yield self.batch(order[start:end], rng)
 
     def batch(self, users: NDArray[np.int64], rng: np.random.Generator) -> Batch:
         """Hide a share of each history, drawn uniformly from `hidden_share` per user."""
@@ -119,7 +130,11 @@ class DenoisingBatches(IterableDataset[Batch]):
 
 
 class FoldBatches(IterableDataset[Batch]):
-    """The users of a fold that have something hidden, in order: encode visible, score hidden."""
+    """The users of a fold that have something hidden, in order: encode visible, score hidden.
+
+    Where nobody has, one empty batch, for a process without a batch would not validate at all and
+    leave the others waiting.
+    """
 
     def __init__(self, ratings: Ratings, fold: Fold, batch_users: int, liked_from: float) -> None:
         self.visible = ratings.histories(fold.visible)
@@ -129,10 +144,10 @@ class FoldBatches(IterableDataset[Batch]):
         self.liked_from = liked_from
 
     def __len__(self) -> int:
-        return -(-len(self.users) // self.batch_users)
+        return max(1, -(-len(self.users) // self.batch_users))
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.users), self.batch_users):
+        for start in range(0, max(1, len(self.users)), self.batch_users):
             users = self.users[start : start + self.batch_users]
             visible, hidden = self.visible.take(users), self.hidden.take(users)
             yield Batch(

@@ -32,7 +32,7 @@ class Reseed(Callback):
 
     def _enter(self, epoch: int) -> None:
         self.batches.epoch = epoch
-        sequence = np.random.SeedSequence((self.batches.seed, epoch))
+        sequence = np.random.SeedSequence((self.batches.seed, epoch, self.batches.rank))
         torch.manual_seed(int(sequence.generate_state(1)[0]))
 
 
@@ -48,8 +48,8 @@ class SaveLast(Checkpoint):
         self.saved_at = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Save if the last time was long enough ago."""
-        if time.monotonic() - self.saved_at >= self.every_s:
+        """Save if the last time was long enough ago, by the clock of the first process."""
+        if trainer.strategy.broadcast(time.monotonic() - self.saved_at >= self.every_s):
             trainer.save_checkpoint(self.path)
             self.saved_at = time.monotonic()
 

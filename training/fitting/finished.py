@@ -24,6 +24,7 @@ def keep_finished(fitted: Fitted, path: Path) -> None:
         "history": [(record.epoch, dict(record.figures)) for record in fitted.history],
         "warnings": list(fitted.warnings),
         "averaged": fitted.averaged,
+        "interrupted": fitted.interrupted,
     }
     half = path.with_suffix(".half")
     torch.save(content, half)
@@ -34,6 +35,8 @@ def take_up(path: Path, network: HybridVAE) -> Fitted:
     """Read a fit into an untrained network of the same shape."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict(content["network"])
-    fitted = Fitted(network.eval(), content["epochs"], [], content["warnings"], interrupted=False)
-    history = [EpochRecord(*record) for record in content["history"]]
-    return replace(fitted, history=history, averaged=content["averaged"])
+    fitted = Fitted(
+        network.eval(), content["epochs"], [], content["warnings"],
+        interrupted=content.get("interrupted", False), averaged=content["averaged"],
+    )  # fmt: skip
+    return replace(fitted, history=[EpochRecord(*record) for record in content["history"]])

@@ -4,6 +4,8 @@ Validation scores the fold as the report does: RMSE over all hidden ratings, NDC
 liked items with visible items excluded. Ranking costs users x items, as much as a pass of
 training where the fold is everybody, so a large fold is ranked for about RANKED_BATCHES batches of
 its users, evenly drawn; the report ranks for all.
+
+In a world of several processes every figure is that of all, so all come to the same decisions.
 """
 
 from __future__ import annotations
@@ -11,19 +13,21 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from models.networks.collapse import collapsed
 from models.networks.hybrid_vae import HybridVAE
-from models.networks.loss import LossParts, LossWeights, denoising_loss
+from models.networks.loss import Counts, LossParts, LossWeights, denoising_loss
 from models.networks.rater_encoding import leaving_out
 from training.config import Optimisation
 from training.fitting.adversarial import adversarial_loss
 from training.fitting.batches import Batch
 from training.fitting.schedules import kl_weight, warmup_factor
 from training.fitting.watch import EpochRecord, Watch
+from training.world import ALONE, World
 
 NDCG_DEPTH = 100
 RANKED_BATCHES = 4
@@ -33,12 +37,18 @@ class Learner(pl.LightningModule):
     """Fits one HybridVAE; tells a Watch every epoch's figures."""
 
     def __init__(
-        self, network: HybridVAE, settings: Optimisation, steps_per_epoch: int, watch: Watch
+        self,
+        network: HybridVAE,
+        settings: Optimisation,
+        steps_per_epoch: int,
+        watch: Watch,
+        world: World = ALONE,
     ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
         self.watch = watch
+        self.world = world
         self.steps_per_epoch = steps_per_epoch
         self._sums: dict[str, float] = {}
 
@@ -47,10 +57,10 @@ class Learner(pl.LightningModule):
         attack = self.settings.adversarial
         with parametrize.cached(), leaving_out(self.network, batch.numbers_B):
             parts = adversarial_loss(self, batch, attack) if attack else self(batch)
-        targets = float(len(batch.hidden.ratings_T))
-        self._add(train_squared_error=float(parts.squared_error) * targets, train_rows=targets)
+        squared_error = float(parts.squared_error) * parts.ratings
+        self._add(train_squared_error=squared_error, train_rows=parts.ratings)
         self._add(kl=float(parts.kl), preference=float(parts.preference), steps=1.0)
-        self._check("The loss", parts.total)
+        self._check("The loss", self.world.mean(parts.total.detach()))
         return parts.total
 
     def forward(self, batch: Batch) -> LossParts:
@@ -59,8 +69,14 @@ class Learner(pl.LightningModule):
         users = self.network.decode(posterior.sample(), self.network.direct(*batch.visible))
         return denoising_loss(
             self.network, posterior, users, batch.hidden, self._weights(), batch.lessons,
-            batch.negatives,
+            batch.negatives, self._counts(batch),
         )  # fmt: skip
+
+    def _counts(self, batch: Batch) -> Counts:
+        own = Counts.of(batch.users, batch.hidden, batch.lessons)
+        all_own = np.array([own.ratings, own.liked, own.pairs, own.users], np.float64)
+        ratings, liked, pairs, users = self.world.sum(all_own) / self.world.size
+        return Counts(ratings, liked, pairs, users, self.world.agreed)
 
     def _weights(self) -> LossWeights:
         s = self.settings
@@ -78,8 +94,8 @@ class Learner(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Hand the epoch's figures, those of its validation among them, to the watch."""
         self._check_parameters()
-        sums, self._sums = self._sums, {}
-        steps, rows = max(sums.get("steps", 0.0), 1.0), max(sums.get("train_rows", 0.0), 1.0)
+        sums, self._sums = self._mean_of(self._sums), {}
+        steps, rows = sums.get("steps") or 1.0, sums.get("train_rows") or 1.0
         figures = {"train_rmse": (sums.get("train_squared_error", 0.0) / rows) ** 0.5}
         figures |= {
             name: sums.get(name, 0.0) / steps for name in ("kl", "preference", "gradient_norm")
@@ -139,7 +155,8 @@ class Learner(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the fold's RMSE and NDCG@100."""
-        rows, users = max(self._fold["rows"], 1.0), max(self._fold["users"], 1.0)
+        self._fold = self._mean_of(self._fold)
+        rows, users = self._fold["rows"] or 1.0, self._fold["users"] or 1.0
         rmse = (self._fold["squared_error"] / rows) ** 0.5
         self.watch.check_finite("The validation RMSE", rmse, self.current_epoch + 1)
         self.log("validation_rmse", rmse, prog_bar=True)
@@ -203,6 +220,11 @@ class Learner(pl.LightningModule):
     def _check(self, what: str, value: Tensor) -> None:
         """Raise TrainingDiverged if a scalar is NaN or Inf; a maximum is, if anything is."""
         self.watch.check_finite(what, float(value.detach()), self.current_epoch + 1)
+
+    def _mean_of(self, sums: dict[str, float]) -> dict[str, float]:
+        """The same sums, each the mean over the processes."""
+        means = self.world.sum(np.array(list(sums.values()))) / self.world.size
+        return dict(zip(sums, means.tolist(), strict=True))
 
     def _add(self, **values: float) -> None:
         for name, value in values.items():

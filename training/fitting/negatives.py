@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.histories import Histories
 from models.networks.sampled_softmax import Negatives
+from training.world import ALONE, World
 
 SMOOTHING = 0.75
 
@@ -29,10 +30,13 @@ class Proposal:
     cumulative_I: NDArray[np.float64]
 
     @staticmethod
-    def of(histories: Histories, items: int, liked_from: float, draws: int) -> Proposal:
-        """The proposal for a catalogue of I `items`, from the likes in `histories`."""
+    def of(
+        histories: Histories, items: int, liked_from: float, draws: int, world: World = ALONE
+    ) -> Proposal:
+        """The proposal for a catalogue of I `items`, from the likes in everybody's `histories`."""
         liked = histories.items[histories.ratings >= liked_from]
-        popularity_I = np.power(np.bincount(liked, minlength=items) + 1.0, SMOOTHING)
+        likes_I = world.sum(np.bincount(liked, minlength=items))
+        popularity_I = np.power(likes_I + 1.0, SMOOTHING)
         expected_I = expected_draws(popularity_I, min(draws, items))
         order_I = np.argsort(-expected_I, kind="stable")
         return Proposal(order_I, expected_I[order_I], np.cumsum(expected_I[order_I]))

@@ -2,12 +2,13 @@
 
 The two uses of DESIGN: `choose` fits on the fit rows and follows the validation fold; `refit` fits
 on all training rows for exactly as many epochs as were chosen, with nothing to watch.
+
+Either is the work of one process, or of several in a `World` (`processes` starts them): each then
+calls the same function with the rows of its own users, and all return the same network.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,27 +16,27 @@ from pathlib import Path
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from models.networks.collapse import collapsed
 from models.networks.hybrid_vae import HybridVAE
 from training.config import Configuration, Optimisation
-from training.fitting.batches import Batch, DenoisingBatches, FoldBatches
+from training.errors import ConfigurationError
+from training.fitting.batches import Batch, FoldBatches
 from training.fitting.callbacks import Averaging, Replay, Reseed, SaveLast
-from training.fitting.cores import Ahead, threads_for
-from training.fitting.initial import build_network
-from training.fitting.interrupts import graceful_interrupt
+from training.fitting.initial import HeadStart
+from training.fitting.interrupts import Interruption
 from training.fitting.learner import Learner
-from training.fitting.negatives import Proposal
+from training.fitting.preparation import learner_of, loader_of, sharing_of, trainer_of
 from training.fitting.sharpness import choose_sharpness
-from training.fitting.time_effects import ratings_as_of
-from training.fitting.watch import EPOCHS, EpochRecord, Watch
+from training.fitting.watch import EPOCHS, EpochRecord
 from training.ratings import Ratings
 from training.split import Fold
 from training.teachers.teacher import Tutor
+from training.world import ALONE, World
 
 FOLD_USERS = 256
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -69,52 +70,71 @@ def choose(
     save_every_s: float = 30.0,
     tutor: Tutor | None = None,
 ) -> Fitted:
+    """`follow`, and choose how much a shallow path weighs."""
+    fitted = follow(
+        ratings, rows, fold, configuration, folder, say,
+        resume=resume, progress=progress, save_every_s=save_every_s, tutor=tutor,
+    )  # fmt: skip
+    if not fitted.interrupted:
+        liked_from = configuration.evaluation.liked_from
+        choose_sharpness(fitted.network, ratings, fold, liked_from=liked_from)
+    return fitted
+
+
+def follow(
+    ratings: Ratings,
+    rows: NDArray[np.int64],
+    fold: Fold,
+    configuration: Configuration,
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    save_every_s: float = 30.0,
+    tutor: Tutor | None = None,
+    world: World = ALONE,
+    ahead: HeadStart | None = None,
+) -> Fitted:
     """Fit on `rows`, follow `fold`, and return the network that validates best.
 
     Checkpoints go to `folder`: best.ckpt, and last.ckpt every `save_every_s` or so, from which
     `resume` continues exactly. Ctrl-C ends the run with the best epoch so far and `interrupted`
-    set. Raises TrainingDiverged on NaN or Inf, the best checkpoint kept.
+    set. Raises TrainingDiverged on NaN or Inf, the best checkpoint kept, and ConfigurationError if
+    only some of several machines see what is to be resumed.
     """
-    learner, batches = _learner(ratings, rows, configuration, say, tutor)
-    learner.watch.path = folder / EPOCHS
-    last = folder / LAST
-    if not resume:
-        last.unlink(missing_ok=True)
-        (folder / BEST).unlink(missing_ok=True)
-        (folder / EPOCHS).unlink(missing_ok=True)
+    learner, batches = learner_of(ratings, rows, configuration, say, tutor, world, ahead)
+    last = _claimed(folder, learner, resume=resume)
     best = ModelCheckpoint(
         folder, "best", monitor=learner.monitor, mode=learner.mode,
         save_weights_only=True, enable_version_counter=False,
     )  # fmt: skip
     settings = configuration.training
     averaging = _averaging(learner, settings)
-    callbacks: list[Callback] = [Reseed(batches), best, *averaging]
+    interruption = Interruption(world)
+    callbacks: list[Callback] = [Reseed(batches), interruption, best, *averaging]
     if not averaging:  # which is timed by max_epochs, so the run must be whole
         callbacks.append(
             EarlyStopping(learner.monitor, mode=learner.mode, patience=settings.patience)
         )
-    trainer = _trainer(
-        settings.max_epochs, [*callbacks, SaveLast(last, save_every_s)], progress=progress
+    trainer = trainer_of(
+        settings.max_epochs, [*callbacks, SaveLast(last, save_every_s)], world, progress=progress
     )
-    validation = _loader(
+    validation = loader_of(
         FoldBatches(ratings, fold, FOLD_USERS, configuration.evaluation.liked_from)
     )
-    sharing = threads_for(settings.batch_users, len(ratings.catalog))
-    with graceful_interrupt(trainer) as interrupt, sharing:
+    with interruption.heeded(trainer), sharing_of(ratings, settings, world):
         trainer.fit(
-            learner, _loader(batches), validation, ckpt_path=last if last.exists() else None
+            learner, loader_of(batches), validation, ckpt_path=last if last.exists() else None
         )
-    if interrupt.is_set() and not trainer.received_sigterm:  # which stops within an epoch
+    interrupted = interruption.asked()
+    if interrupted and not trainer.received_sigterm:  # which stops within an epoch
         trainer.save_checkpoint(last)
-    epochs = _restore(learner.network, best.best_model_path)
-    fitted = _fitted(learner, epochs, interrupted=interrupt.is_set())
-    if fitted.interrupted:
-        return fitted
-    if averaging and averaging[0].count:
+    epochs = _restore(learner.network, best.best_model_path, trainer, world)
+    fitted = _fitted(learner, epochs, interrupted=interrupted)
+    if averaging and averaging[0].count and not interrupted:
         score = best.best_model_score
         fitted = _better_of_both(fitted, averaging[0], learner, validation, score)
-    liked_from = configuration.evaluation.liked_from
-    choose_sharpness(fitted.network, ratings, fold, liked_from=liked_from)
     return fitted
 
 
@@ -127,27 +147,44 @@ def refit(
     *,
     progress: bool = True,
     tutor: Tutor | None = None,
+    world: World = ALONE,
+    ahead: HeadStart | None = None,
 ) -> Fitted:
     """Fit anew on `rows` as `chosen` was: as many epochs, the same rates, averaged if it was."""
-    learner, batches = _learner(ratings, rows, configuration, say, tutor)
-    settings = configuration.training
-    callbacks: list[Callback] = [Reseed(batches)]
+    learner, batches = learner_of(ratings, rows, configuration, say, tutor, world, ahead)
+    settings, interruption = configuration.training, Interruption(world)
+    callbacks: list[Callback] = [Reseed(batches), interruption]
     if settings.learning_rate.schedule == "plateau":
         rates = [record.figures["learning_rate"] for record in chosen.history]
         callbacks.append(Replay(rates, settings.learning_rate.warmup_epochs))
     averaging = _averaging(learner, settings) if chosen.averaged else []
-    trainer = _trainer(chosen.epochs, [*callbacks, *averaging], progress=progress)
-    sharing = threads_for(settings.batch_users, len(ratings.catalog))
-    with graceful_interrupt(trainer) as interrupt, sharing:
-        trainer.fit(learner, _loader(batches))
+    trainer = trainer_of(chosen.epochs, [*callbacks, *averaging], world, progress=progress)
+    with interruption.heeded(trainer), sharing_of(ratings, settings, world):
+        trainer.fit(learner, loader_of(batches))
     for average in averaging:
         learner.network.load_state_dict(average.average.module.state_dict())
     if learner.network.shallow is not None and chosen.network.shallow is not None:
         learner.network.shallow.sharpness.copy_(chosen.network.shallow.sharpness)
     return replace(
-        _fitted(learner, trainer.current_epoch, interrupted=interrupt.is_set()),
+        _fitted(learner, trainer.current_epoch, interrupted=interruption.asked()),
         averaged=chosen.averaged,
     )
+
+
+def _claimed(folder: Path, learner: Learner, *, resume: bool) -> Path:
+    """The last checkpoint's path, once earlier fits are out of the way or known to all."""
+    world, last = learner.world, folder / LAST
+    if world.rank == 0:
+        learner.watch.path = folder / EPOCHS
+    if not resume:
+        for name in (LAST, BEST, EPOCHS):
+            (folder / name).unlink(missing_ok=True)
+    if world.any(last.exists()) and world.any(not last.exists()):
+        raise ConfigurationError(
+            f"Only some of the {world.machines} machines find {last}: to resume on several, give "
+            "them a --folder that all share."
+        )
+    return last
 
 
 def _averaging(learner: Learner, settings: Optimisation) -> list[Averaging]:
@@ -168,7 +205,7 @@ def _better_of_both(
     """The best epoch's network or the averaged one, whichever validates better."""
     kept = {name: value.clone() for name, value in learner.network.state_dict().items()}
     learner.network.load_state_dict(averaging.average.module.state_dict())
-    judge = _trainer(1, [], progress=False)
+    judge = trainer_of(1, [], learner.world, progress=False)
     score = judge.validate(learner, validation, verbose=False)[0][learner.monitor]
     sign = 1 if learner.mode == "min" else -1
     if best_score is None or sign * score < sign * float(best_score):
@@ -179,64 +216,17 @@ def _better_of_both(
     return best
 
 
-def _learner(
-    ratings: Ratings,
-    rows: NDArray[np.int64],
-    configuration: Configuration,
-    say: Callable[[str], None],
-    tutor: Tutor | None,
-) -> tuple[Learner, DenoisingBatches]:
-    teacher = tutor.ratings.teacher if tutor and tutor.ratings else None
-    network = build_network(ratings, rows, configuration, teacher)
-    settings, liked_from = configuration.training, configuration.evaluation.liked_from
-    histories, items = ratings.histories(rows), len(ratings.catalog)
-    draws = settings.negatives
-    told = ratings_as_of(ratings, rows, settings.time_effects)
-    batches = DenoisingBatches(
-        histories,
-        settings.batch_users,
-        settings.hidden_share,
-        liked_from,
-        configuration.seed,
-        tutor,
-        Proposal.of(histories, items, liked_from, draws) if draws else None,
-        settings.mixup,
-        None if told is ratings else told.histories(rows),
-    )
-    watch = Watch(say, f"validation_{settings.monitor}", settings.monitor == "rmse")
-    return Learner(network, settings, len(batches), watch), batches
+def _restore(network: HybridVAE, checkpoint: str, trainer: pl.Trainer, world: World) -> int:
+    """Load the weights of the best checkpoint; returns the epochs they have seen, or 0.
+
+    Of several processes the first reads it: another machine need not see the file.
+    """
+    epochs = _read(network, checkpoint) if world.rank == 0 else 0
+    world.take_after_first(network.cpu())
+    return trainer.strategy.broadcast(epochs)
 
 
-def _trainer(epochs: int, callbacks: list[Callback], *, progress: bool) -> pl.Trainer:
-    _quieten()
-    if progress:
-        callbacks = [*callbacks, RichProgressBar(leave=False)]
-    return pl.Trainer(
-        max_epochs=epochs,
-        callbacks=callbacks,
-        logger=False,
-        accelerator="auto",
-        devices=1,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        enable_progress_bar=progress,
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
-    )
-
-
-def _quieten() -> None:
-    """Lightning advertises, and warns of what is meant: no workers, no logger, no fold."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
-
-
-def _loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:
-    # A generator of its own: DataLoader draws a seed from the global one at every pass.
-    return DataLoader(Ahead(batches), batch_size=None, generator=torch.Generator())
-
-
-def _restore(network: HybridVAE, checkpoint: str) -> int:
-    """Load the weights of a checkpoint of Learner; returns the epochs they have seen, or 0."""
+def _read(network: HybridVAE, checkpoint: str) -> int:
     if not checkpoint:  # stopped before the first epoch was over
         return 0
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
