@@ -18,6 +18,7 @@ from training.errors import TrainingDiverged
 from training.fitting.initial import build_network
 from training.fitting.learner import Learner
 from training.fitting.trainer import Fitted, choose, refit
+from training.fitting.watch import EpochRecord, Watch
 from training.ratings import Ratings
 from training.sources import SourceSettings, load_ratings
 from training.split import Split, split_ratings
@@ -165,3 +166,30 @@ def test_what_the_last_step_of_an_epoch_breaks_is_no_checkpoint(
                 progress=False,
             )  # fmt: skip
     assert not (tmp_path / "best.ckpt").exists()
+
+
+def test_a_warning_that_passed_says_so_and_one_that_came_back_does_not() -> None:
+    said: list[str] = []
+    watch = Watch(said.append)
+    norms = [30.0, 2.0, 2.0, 40.0, 2.0]
+    rmses = [1.0, 1.1, 1.1, 1.1, 1.1, 1.1, 0.9]
+    kept = []
+    for epoch, rmse in enumerate(rmses, start=1):
+        norm = norms[epoch - 1] if epoch <= len(norms) else 2.0
+        watch.record(EpochRecord(epoch, {"validation_rmse": rmse, "gradient_norm": norm}))
+        kept.append(dict(watch.warnings))
+    assert len(said) == 2, "each kind is said once"
+    assert kept[0]["gradient"].endswith("before clipping.")
+    assert kept[1]["gradient"].endswith("before clipping. It had passed by epoch 2.")
+    assert kept[3]["gradient"].endswith("before clipping.")
+    assert kept[-1]["gradient"].endswith("It had passed by epoch 5.")
+    assert kept[5]["plateau"].endswith("before epoch 20.")
+    assert kept[6]["plateau"].endswith("It had passed by epoch 7.")
+
+
+def test_standing_still_is_no_warning_once_it_is_late() -> None:
+    said: list[str] = []
+    watch = Watch(said.append)
+    for epoch in range(1, 40):
+        watch.record(EpochRecord(epoch, {"validation_rmse": 1 / min(epoch, 18)}))
+    assert said == []

@@ -1,6 +1,7 @@
 """Early warnings: what a person watching the curves would call out, said while training runs.
 
-Each warning is raised once and kept for the report. Only NaN or Inf stops the run, before an
+Each warning is raised once and kept for the report, with when it had passed if it did: a rate that
+is still rising makes many a curve stand still for a while. Only NaN or Inf stops the run, before an
 optimiser's step or a checkpoint can be made of it.
 """
 
@@ -48,6 +49,8 @@ class Watch:
     history: list[EpochRecord] = field(default_factory=list)
     warnings: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
+    _raised: dict[str, str] = field(default_factory=dict)
+    _passed: set[str] = field(default_factory=set)
 
     def check_finite(self, what: str, value: float, epoch: int) -> None:
         """Raise TrainingDiverged if a value, which `what` names, is not a finite number."""
@@ -63,9 +66,16 @@ class Watch:
     def record(self, epoch: EpochRecord) -> None:
         """Keep an epoch's figures; say each kind of warning once."""
         self.history.append(epoch)
-        for kind, text in self._found(epoch).items():
-            if kind not in self.warnings:
-                self.warnings[kind] = text
+        found = self._found(epoch)
+        for kind in self._raised.keys() - found.keys() - self._passed:
+            self._passed.add(kind)
+            self.warnings[kind] = f"{self._raised[kind]} It had passed by epoch {epoch.epoch}."
+        for kind in found.keys() & self._passed:
+            self._passed.discard(kind)
+            self.warnings[kind] = self._raised[kind]
+        for kind, text in found.items():
+            if kind not in self._raised and not (kind == "plateau" and _late(epoch)):
+                self._raised[kind] = self.warnings[kind] = text
                 self.say(f"Early warning: {text}")
         self._write()
 
@@ -79,7 +89,7 @@ class Watch:
     def _found(self, epoch: EpochRecord) -> dict[str, str]:
         at, get = f"epoch {epoch.epoch}", epoch.figures.get
         found = {}
-        if self._plateaued() and epoch.epoch < PLATEAU_BEFORE_EPOCH:
+        if self._plateaued():
             found["plateau"] = (
                 f"{self.monitor} has not improved for {PLATEAU_EPOCHS} epochs by {at}, before "
                 f"epoch {PLATEAU_BEFORE_EPOCH}."
@@ -109,3 +119,8 @@ class Watch:
         if self.lower_is_better:
             return min(lately) >= min(before)
         return max(lately) <= max(before)
+
+
+def _late(epoch: EpochRecord) -> bool:
+    """Whether standing still is what one expects by now."""
+    return epoch.epoch >= PLATEAU_BEFORE_EPOCH
