@@ -19,6 +19,7 @@ from models.bundle import Bundle
 from tests.benchmarks import batch, fuzz
 from tests.benchmarks.serving import selection
 from tests.benchmarks.serving.__main__ import Bench
+from tests.benchmarks.serving.candidates import candidates_needed
 from tests.benchmarks.serving.load import Unanswered, ask_all
 from tests.benchmarks.serving.measuring import (
     Wrong,
@@ -79,6 +80,10 @@ def test_both_graphs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found["users"] == 80
     assert found["same_top_10"] == found["same_top_100"] == 1
     assert found["int8_ms_batch_1_k_10"] > 0
+    needed = candidates_needed(large, selection.users_of_all_lengths(large, 80))
+    for k, ranks in needed.items():
+        assert int(k) <= ranks["most"] <= ranks["taken"]
+    assert needed["100"]["most"] > 100, "rounding moved nothing, so nothing was rounded"
 
 
 def test_a_soak_sees_no_wrong_answer_and_would_see_one(bundle: Bundle, tmp_path: Path) -> None:

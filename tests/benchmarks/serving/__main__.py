@@ -24,6 +24,7 @@ from service.bundles import find_bundle
 from tests.benchmarks.serving import measuring, selection
 from tests.benchmarks.serving.bars import Bar, bars_of
 from tests.benchmarks.serving.bundles import CATALOGUES, LARGE, Catalogue, bundle_of
+from tests.benchmarks.serving.candidates import candidates_needed
 from tests.benchmarks.serving.record import Row, processor, write
 from tests.benchmarks.serving.systems import (
     BENTOML,
@@ -41,6 +42,7 @@ from training.accuracy.revision import revision
 from training.code_digest import ROOT
 
 CONNECTIONS = (1, 16, 64)
+CANDIDATES_OF = 1000
 CORES = sorted(os.sched_getaffinity(0))
 SERVED, ASKING = CORES[:1], CORES[-1:]
 console = Console()
@@ -176,10 +178,15 @@ def main() -> None:
     parser.add_argument(
         "--state", type=Path, default=Path(".usher"), help="bundles, peers (.usher)"
     )
-    parser.add_argument("--model", help="compare the two graphs of this model alone")
+    parser.add_argument("--model", help="of this model alone: how selection on int8 fares")
     asked = parser.parse_args()
     if asked.model:
-        console.print_json(data=selection.compare(find_bundle(asked.model, None)))
+        bundle = find_bundle(asked.model, None)
+        rows = selection.users_of_all_lengths(bundle, CANDIDATES_OF)
+        found: dict[str, Any] = {"candidates": candidates_needed(bundle, rows)}
+        if bundle.recommend_int8_graph is not None:
+            found |= selection.compare(bundle)
+        console.print_json(data=found)
         return
     os.sched_setaffinity(0, ASKING)
     bench = Bench(asked.state, asked.seconds, asked.rounds)

@@ -21,12 +21,9 @@ TURNS = 12
 def compare(bundle: Bundle, users: int = USERS) -> dict[str, Any]:
     """Milliseconds of batches of 1 and 64 in turns, and shares of users whose answers are equal.
 
-    Users are those of the longest and shortest histories and others between, evenly by length;
-    what they have rated is excluded.
+    What they have rated is excluded. The bundle must have a graph that selects on int8.
     """
     graphs = {"fp32": bundle.recommend_graph, "int8": bundle.recommend_int8_graph}
-    if bundle.recommend_int8_graph is None:
-        raise SystemExit("This bundle has few items, or lost one on int8: it selects in float32.")
     sessions = {name: cpu_session(Path(path)) for name, path in graphs.items() if path}
     found: dict[str, Any] = {"users": 0}
     for batch in (1, 64):
@@ -34,8 +31,7 @@ def compare(bundle: Bundle, users: int = USERS) -> dict[str, Any]:
             times = _times(sessions, bundle, batch, k)
             for name, took in times.items():
                 found[f"{name}_ms_batch_{batch}_k_{k}"] = round(1000 * took, 3)
-    order = np.argsort(bundle.users.histories.lengths, kind="stable").astype(np.int64)
-    chosen = order[np.linspace(0, len(order) - 1, min(users, len(order))).astype(np.int64)]
+    chosen = users_of_all_lengths(bundle, users)
     found["users"] = len(chosen)
     for k in (10, 100):
         same = [
@@ -44,6 +40,15 @@ def compare(bundle: Bundle, users: int = USERS) -> dict[str, Any]:
         ]
         found[f"same_top_{k}"] = float(np.concatenate(same).mean())
     return found
+
+
+def users_of_all_lengths(bundle: Bundle, users: int) -> NDArray[np.int64]:
+    """Rows of the longest and the shortest histories and others between, evenly by length."""
+    order = np.argsort(bundle.users.histories.lengths, kind="stable").astype(np.int64)
+    chosen: NDArray[np.int64] = order[
+        np.linspace(0, len(order) - 1, min(users, len(order))).astype(np.int64)
+    ]
+    return chosen
 
 
 def _feed(bundle: Bundle, rows: NDArray[np.int64], k: int) -> dict[str, NDArray[Any]]:
