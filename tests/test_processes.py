@@ -74,7 +74,16 @@ def two(
 
 
 def started_from_here() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """The processes of a fit; servers that other tests share are none."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "training.fitting.rank" in _command(child)]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def rmses(fitted: Fitted) -> list[float]:
