@@ -71,6 +71,10 @@ def write_strings(folder: Path, name: str, values: Sequence[str]) -> None:
     write_array(folder / f"{name}.offsets.npy", offsets)
 
 
+PIECE = 4096
+"""Strings read at once: memory that a process once had for all of them it rarely gives back."""
+
+
 class Strings(Sequence[str]):
     """N strings that stay in their file until one is asked for: as a list they weigh ten times."""
 
@@ -96,8 +100,11 @@ class Strings(Sequence[str]):
         return self._run[start:end].tobytes().decode()
 
     def __iter__(self) -> Iterator[str]:
-        run = self._run.tobytes()
-        return (run[a:b].decode() for a, b in itertools.pairwise(self._offsets.tolist()))
+        for first in range(0, len(self), PIECE):
+            offsets = self._offsets[first : first + PIECE + 1]
+            run = self._run[offsets[0] : offsets[-1]].tobytes()
+            for start, end in itertools.pairwise((offsets - offsets[0]).tolist()):
+                yield run[start:end].decode()
 
 
 def read_strings(folder: Path, name: str) -> Strings:

@@ -125,7 +125,9 @@ class Engine:
         preload_libraries(requested(self.allowed))
         self._top_k = bundle.manifest.top_k
         self._recommend = _open_recommend(bundle, self.allowed, engines)
-        self._rate = _open_session(str(bundle.rate_graph), self.allowed, engines)
+        # Copies of its weights that are quicker to multiply with would only take memory: this
+        # graph answers few requests, and a batch of 64 takes 3% longer without them.
+        self._rate = _open_session(str(bundle.rate_graph), self.allowed, engines, packed=False)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -226,7 +228,7 @@ def _open_recommend(
 
 
 def _open_session(
-    path: str, allowed: Sequence[Provider], engines: Path | None
+    path: str, allowed: Sequence[Provider], engines: Path | None, *, packed: bool = True
 ) -> ort.InferenceSession:
     """A session of one thread that does not spin: workers and batches are the parallelism.
 
@@ -239,6 +241,7 @@ def _open_session(
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # plans for one size, and keeps the memory of each it saw
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.disable_prepacking", "0" if packed else "1")
     if forbids_cpu(allowed):
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     providers = requested(allowed)

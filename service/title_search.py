@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,14 +36,18 @@ class TitleSearch:
 
     def __init__(self, titles: Sequence[str]) -> None:
         """Fold every title: about a second for 100,000."""
-        forms = [_forms(title) for title in titles]
-        encoded = [form.encode() + END for of_title in forms for form in of_title]
-        counts = np.array([len(of_title) for of_title in forms], np.int64)
+        # Nothing is kept of each title but its bytes: a list of all of them would leave holes in
+        # the memory of the process that are as large again.
+        text, owners, offsets = bytearray(), array("q"), array("q", [0])
+        for item, title in enumerate(titles):
+            for form in _forms(title):
+                text += form.encode() + END
+                owners.append(item)
+                offsets.append(len(text))
         self._items = len(titles)
-        self._owners = np.repeat(np.arange(self._items), counts)
-        self._offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(form) for form in encoded], out=self._offsets[1:])
-        self._text = np.frombuffer(b"".join(encoded), np.uint8)
+        self._owners = np.array(owners, np.int64)
+        self._offsets = np.array(offsets, np.int64)
+        self._text = np.frombuffer(bytes(text), np.uint8)
         self._common = np.bincount(self._text, minlength=256)
 
     def find(self, query: str) -> tuple[NDArray[np.int64], NDArray[np.int8]]:

@@ -391,6 +391,32 @@ def test_numbers_that_are_none_are_refused(client: httpx.Client, number: str) ->
     problem(response, response.status_code)
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/users/1/recommendations", 200),
+        ("/v1/users/%31/recommendations", 200),
+        ("/v1/users/recommendations/recommendations", 200),
+        ("/v1/users//recommendations", 404),
+        ("/v1/users/recommendations", 404),
+        ("/v1/users/1/recommendations/", 404),
+        ("/v1/users/a/b/recommendations", 404),
+        ("/v1/users/a%2Fb/recommendations", 404),
+        ("/v1/users/%20/recommendations", 422),
+    ],
+)
+def test_the_hottest_address_is_no_wider_than_its_pattern(
+    client: httpx.Client, path: str, status: int
+) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    if status == 200:
+        same = client.get(path.replace("%31", "1"))
+        assert answer.json()["items"] == same.json()["items"]
+        assert answer.headers["content-type"] == "application/json"
+        assert int(answer.headers["content-length"]) == len(answer.content)
+
+
 def test_addresses_and_methods_there_are_not(client: httpx.Client) -> None:
     problem(client.get("/v1/nothing"), 404)
     problem(client.get("/v1/users/1/recommendations/"), 404)

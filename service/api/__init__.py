@@ -7,12 +7,14 @@ bounds. Every route gets the recommender from `Serving`, once, and hands it what
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import explanations, items, model, predictions, ratings, recommendations, users
 from service.api.parsing import ParsedRoute
@@ -45,6 +47,10 @@ KEY_REQUIRED: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
 KEY_OPTIONAL = [{}, *KEY_REQUIRED]
 
 
+HOTTEST = "/v1/users/{user_id}/recommendations"
+HOT_BEGINNING, HOT_END = HOTTEST.split("{user_id}")
+
+
 class Api(FastAPI):
     """FastAPI, which describes problem documents and keys besides what its routes take and give."""
 
@@ -64,9 +70,30 @@ class Api(FastAPI):
             return
         scope["app"] = self  # without it the router answers itself
         try:
-            await self.router(scope, receive, send)
+            await self._routed(scope)(scope, receive, send)
         except HTTPException as refusal:
             raise _problem_of(refusal, scope) from None
+
+    def _routed(self, scope: Scope) -> ASGIApp:
+        """Whose a request is: the hottest route's, seen without trying patterns, or the router's.
+
+        The scope is then as the router would leave it to the route.
+        """
+        path = scope["path"]
+        if scope["method"] == "GET" and path.endswith(HOT_END) and path.startswith(HOT_BEGINNING):
+            user_id = path[len(HOT_BEGINNING) : -len(HOT_END)]
+            if user_id and "/" not in user_id and not scope.get("root_path"):
+                scope["route"] = self._hottest
+                scope["path_params"] = {"user_id": user_id}
+                return self._hottest.app
+        return self.router
+
+    @cached_property
+    def _hottest(self) -> APIRoute:
+        routes = (route for route in self.routes if isinstance(route, APIRoute))
+        return next(
+            route for route in routes if route.path == HOTTEST and "GET" in (route.methods or ())
+        )
 
     def openapi(self) -> dict[str, Any]:
         """The document of /v1/openapi.json; made once, when it is known whether there are keys."""
