@@ -1,6 +1,6 @@
 """Answers: from item indices and numbers to the JSON a caller reads.
 
-Numbers are rounded to 3 decimals here and nowhere else. The user's id is put in front of a body
+The user's id is put in front of a body
 that does not hold it, so that all users without a history can share one cached body.
 """
 
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from models.bundle import Bundle
 from models.catalog import Catalog
 from service.engine import Ranking
+from service.rounding import DECIMALS, PLACES, Rounding, not_finite, rounded
 from service.schemas import Basis
 
-DECIMALS = 3
-PLACES = 10.0**DECIMALS
 WRITTEN_NUMBERS = 16_384
 DESCRIBED_ITEMS = 16_384  # of some 200 bytes each; the likeliest to be recommended again
 
@@ -32,8 +31,7 @@ class AnswerWriter:
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
         self._catalog = bundle.catalog
-        self._scale = manifest.rating_scale
-        self._multiplier = manifest.calibration.multiplier
+        self._rounding = Rounding(manifest)
         self._coverage = round(manifest.calibration.coverage, DECIMALS)
         self._model = model_members(bundle)
         self._model_text = to_text(self._model)
@@ -43,14 +41,12 @@ class AnswerWriter:
         self, basis: Basis, asked: int, ranking: Ranking, own_ratings: Mapping[int, float]
     ) -> bytes:
         """The body of a top k but for the user's id. `own_ratings`: the user's, by item index."""
-        numbers = np.empty((4, len(ranking.items)))
-        numbers[0], numbers[1] = ranking.scores, ranking.ratings
-        numbers[2], numbers[3] = self.ends(ranking.ratings, ranking.spreads)
+        numbers: list[list[float]] = ranking.thousandths.tolist()
+        if not math.isfinite(sum(map(sum, numbers))):
+            raise not_finite()
         items = []
         # Written by hand: this is most of what a recommendation costs outside the graph.
-        for item, score, rating, low, high in zip(
-            ranking.items.tolist(), *_thousandths(numbers), strict=True
-        ):
+        for item, score, rating, low, high in zip(ranking.items.tolist(), *numbers, strict=True):
             own = own_ratings.get(item)
             items.append(
                 f'{self._described(item)},"preference_score":{score / PLACES},'
@@ -97,19 +93,8 @@ class AnswerWriter:
         """rating -+ multiplier * spread, clipped to the scale, with the coverage it promises."""
         return [
             {"low": low, "high": high, "coverage": self._coverage}
-            for low, high in zip(*map(rounded, self.ends(ratings, spreads)), strict=True)
+            for low, high in zip(*map(rounded, self._rounding.ends(ratings, spreads)), strict=True)
         ]
-
-    def ends(
-        self, ratings: NDArray[np.float32], spreads: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Of intervals, the lower and the upper, in arrays of any shape.
-
-        A rating is on the scale, so each can leave it one way.
-        """
-        reach = self._multiplier * spreads.astype(np.float64)
-        lows = np.maximum(ratings - reach, self._scale.minimum)
-        return lows, np.minimum(ratings + reach, self._scale.maximum)
 
 
 def addressed(user_id: str | None, body: bytes) -> bytes:
@@ -141,38 +126,6 @@ def shortfall(asked: int, returned: int, what: str) -> dict[str, Any]:
     """Why there are fewer than asked for: "Only 3 <what>."."""
     detail = f"Only {returned} {what}."
     return {"requested": asked, "returned": returned, "detail": detail}
-
-
-def rounded(values: NDArray[Any]) -> list[float]:
-    """Numbers [N] as every answer writes them. Raises as `to_places`."""
-    return [number / PLACES for number in _thousandths(values[None])[0]]
-
-
-def to_places(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Numbers of any shape, rounded as every answer has them.
-
-    Raises ValueError for what is not finite: JSON has no way to say it.
-    """
-    if not np.isfinite(values).all():
-        raise _not_finite()
-    return _in_thousandths(values) / PLACES
-
-
-def _thousandths(values: NDArray[Any]) -> list[list[float]]:
-    """Numbers [R, N] in whole thousandths. Raises as `to_places`."""
-    rows: list[list[float]] = _in_thousandths(values).tolist()
-    if not math.isfinite(sum(map(sum, rows))):  # of a few short lists, faster than numpy's look
-        raise _not_finite()
-    return rows
-
-
-def _in_thousandths(values: NDArray[Any]) -> NDArray[np.float64]:
-    # As np.round does it, without its detours; adding 0.0 turns -0.0 into 0.0.
-    return np.asarray(np.rint(values.astype(np.float64) * PLACES) + 0.0)
-
-
-def _not_finite() -> ValueError:
-    return ValueError("A graph answered with a number that is not finite.")
 
 
 @lru_cache(WRITTEN_NUMBERS)

@@ -26,7 +26,7 @@ Answer = TypeVar("Answer")
 class BatchLimits:
     """How much may run together, and how much may wait. Weights are in ratings."""
 
-    batch_jobs: int = 64
+    batch_jobs: int = 32
     batch_weight: int = 32_768
     queue_jobs: int = 1024
     queue_weight: int = 1_000_000

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.catalog import Catalog
-from service.answers import item_members, model_members, rounded, shortfall, to_json
+from service.answers import item_members, model_members, shortfall, to_json
 from service.errors import Fault, NoSuchItem
 from service.filters import Filters
 from service.item_schemas import ItemQuery, SimilarQuery
+from service.rounding import rounded
 from service.title_search import TitleSearch
 
 

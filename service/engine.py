@@ -31,6 +31,7 @@ from service.providers import (
     preload_libraries,
     requested,
 )
+from service.rounding import Rounding
 from service.settings import Provider
 
 RECOMMEND_INPUTS = (
@@ -74,12 +75,16 @@ class RankJob:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The best items that were allowed, best first; all arrays are [at most k]."""
+    """The best items that were allowed, best first; all arrays are [at most k].
+
+    thousandths: scores, ratings and the ends of their intervals as `Rounding.of_rankings` has them.
+    """
 
     items: NDArray[np.int64]
     scores: NDArray[np.float32]
     ratings: NDArray[np.float32]
     spreads: NDArray[np.float32]
+    thousandths: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ class Engine:
             engines.mkdir(parents=True, exist_ok=True)
         preload_libraries(requested(self.allowed))
         self._top_k = bundle.manifest.top_k
+        self._rounding = Rounding(bundle.manifest)
         self._recommend = _open_recommend(bundle, self.allowed, engines)
         # Copies of its weights that are quicker to multiply with would only take memory: this
         # graph answers few requests, and a batch of 64 takes 3% longer without them.
@@ -165,8 +171,9 @@ class Engine:
         items, scores, ratings, spreads = self._recommend.run(RECOMMEND_OUTPUTS, feed)
         kept = np.isfinite(scores).sum(axis=1)  # allowed items come first, the rest score -inf
         ends = (min(job.k, n) for job, n in zip(jobs, kept.tolist(), strict=True))
+        rows = self._rounding.of_rankings(scores, ratings, spreads)
         return [
-            Ranking(items[b, :n], scores[b, :n], ratings[b, :n], spreads[b, :n])
+            Ranking(items[b, :n], scores[b, :n], ratings[b, :n], spreads[b, :n], rows[b, :, :n])
             for b, n in enumerate(ends)
         ]
 

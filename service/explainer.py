@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.histories import Histories
-from service.answers import model_members, rounded, shortfall, to_json
+from service.answers import model_members, shortfall, to_json
 from service.batcher import MicroBatcher
 from service.catalogue import item_of
 from service.engine import Estimates, RateJob
 from service.histories import HistorySource, history_of_ratings, known_items
 from service.left_out import without
 from service.metrics import Metrics
+from service.rounding import rounded
 from service.schemas import Basis, GivenRating
 
 MAX_EXPLAINED = 200

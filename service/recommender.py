@@ -26,6 +26,7 @@ from service.histories import HistorySource, history_of_ratings, known_items
 from service.known_users import KnownUsers
 from service.left_out import LEFT_OUT_RATINGS
 from service.metrics import Metrics
+from service.rounding import Rounding
 from service.schemas import GivenRating, Selection
 from service.stores.cache import AnswerCache, CacheState, Key, answer_key
 from service.top_items import TopItems, basis_of, own_ratings
@@ -61,7 +62,9 @@ class Recommender:
         self.ratings = ratings
         self._metrics = metrics
         filters = Filters(bundle.catalog)
-        self._top_items = TopItems(bundle.catalog, filters, ranker, rater)
+        self._top_items = TopItems(
+            bundle.catalog, filters, ranker, rater, Rounding(bundle.manifest)
+        )
         self._writer = AnswerWriter(bundle)
         self.catalogue = Catalogue(bundle, filters)
         self.users = KnownUsers(bundle)

@@ -18,6 +18,7 @@ from service.engine import Estimates, Ranking, RankJob, RateJob
 from service.filters import Filters
 from service.histories import known_items
 from service.left_out import without
+from service.rounding import Rounding
 from service.schemas import Basis, Selection
 
 Job = TypeVar("Job", contravariant=True)
@@ -49,11 +50,13 @@ class TopItems:
         filters: Filters,
         ranker: Runner[RankJob, Ranking],
         rater: Runner[RateJob, Estimates],
+        rounding: Rounding,
     ) -> None:
         self._catalog = catalog
         self._filters = filters
         self._ranker = ranker
         self._rater = rater
+        self._rounding = rounding
 
     async def of(
         self, histories: Sequence[Histories], selection: Selection, where: str
@@ -81,9 +84,14 @@ class TopItems:
             own = own_ratings(history) if seen_may_come else {}
             if any(item in own for item in best.items.tolist()):
                 estimates = await self.rate(history, best.items)
-                best = Ranking(best.items, best.scores, estimates.ratings, estimates.spreads)
+                best = self._rated(best, estimates)
             tops.append(Top(basis_of(history), best, own))
         return tops
+
+    def _rated(self, best: Ranking, estimates: Estimates) -> Ranking:
+        ratings, spreads = estimates.ratings, estimates.spreads
+        rows = self._rounding.of_rankings(best.scores, ratings, spreads)
+        return Ranking(best.items, best.scores, ratings, spreads, rows)
 
     async def rate(self, history: Histories, items: NDArray[np.int64]) -> Estimates:
         """Estimates of items in order; of one already rated, as if it had not been."""

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from models.bundle import Bundle
 from models.catalog import Catalog
-from service.answers import AnswerWriter, item_members, rounded
+from service.answers import AnswerWriter, item_members
 from service.engine import Ranking
+from service.rounding import Rounding, rounded
 
 ODD = 'A "quoted" \\ title, é\u2028\n\x07 (1999)'
 
 
-def ranking(items: list[int], scores: list[float], ratings: list[float]) -> Ranking:
-    numbers = (np.array(scores, np.float32), np.array(ratings, np.float32))
-    return Ranking(np.array(items, np.int64), *numbers, np.full(len(items), 0.25, np.float32))
+Rank = Callable[[list[int], list[float], list[float]], Ranking]
+
+
+@pytest.fixture
+def ranking(bundle: Bundle) -> Rank:
+    def made(items: list[int], scores: list[float], ratings: list[float]) -> Ranking:
+        numbers = (np.array(scores, np.float32), np.array(ratings, np.float32),
+                   np.full(len(items), 0.25, np.float32))  # fmt: skip
+        rows = Rounding(bundle.manifest).of_rankings(*numbers)
+        return Ranking(np.array(items, np.int64), *numbers, rows)
+
+    return made
 
 
 @pytest.fixture
@@ -25,7 +36,9 @@ def writer(bundle: Bundle) -> AnswerWriter:
     return AnswerWriter(bundle)
 
 
-def test_a_body_is_what_json_would_write(bundle: Bundle, writer: AnswerWriter) -> None:
+def test_a_body_is_what_json_would_write(
+    bundle: Bundle, writer: AnswerWriter, ranking: Rank
+) -> None:
     best = ranking([5, 0, 77], [12.34567, -0.0004, 1e6], [4.9999, 3.14159, 1.0])
     body = writer.recommendations("history", 5, best, {0: 2.5})
     document = json.loads(body)
@@ -55,7 +68,7 @@ def test_a_body_is_what_json_would_write(bundle: Bundle, writer: AnswerWriter) -
     assert body == compact
 
 
-def test_titles_of_any_kind_are_escaped(bundle: Bundle) -> None:
+def test_titles_of_any_kind_are_escaped(bundle: Bundle, ranking: Rank) -> None:
     catalog = bundle.catalog
     titles = [ODD, *list(catalog.titles)[1:]]
     odd = Catalog(catalog.ids, titles, catalog.years, catalog.genre_names, catalog.genres)
@@ -65,7 +78,7 @@ def test_titles_of_any_kind_are_escaped(bundle: Bundle) -> None:
     assert json.loads(body)["items"][0]["title"] == ODD
 
 
-def test_no_item_is_a_body_too(writer: AnswerWriter) -> None:
+def test_no_item_is_a_body_too(writer: AnswerWriter, ranking: Rank) -> None:
     document = json.loads(writer.recommendations("cold_start", 3, ranking([], [], []), {}))
     assert document["items"] == []
     assert document["shortfall"] == {
@@ -76,7 +89,9 @@ def test_no_item_is_a_body_too(writer: AnswerWriter) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_number_that_is_not_finite_is_refused(writer: AnswerWriter, value: float) -> None:
+def test_a_number_that_is_not_finite_is_refused(
+    writer: AnswerWriter, value: float, ranking: Rank
+) -> None:
     with pytest.raises(ValueError, match="not finite"):
         rounded(np.array([1.0, value], np.float32))
     with pytest.raises(ValueError, match="not finite"):

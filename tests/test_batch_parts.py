@@ -82,7 +82,8 @@ def test_users_are_everybody_once_in_order() -> None:
 def test_rows_hold_what_there_is_and_nothing_of_users_with_fewer() -> None:
     def top(*items: int) -> Top:
         numbers = np.array(items, np.float32)
-        ranking = Ranking(np.array(items, np.int64), numbers, numbers + 1, numbers + 2)
+        rows = np.zeros((4, len(items)))
+        ranking = Ranking(np.array(items, np.int64), numbers, numbers + 1, numbers + 2, rows)
         return Top("history" if items else "cold_start", ranking, {7: 3.5} if 7 in items else {})
 
     rows = Rows.blank(4, 3)

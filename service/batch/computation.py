@@ -22,6 +22,7 @@ from service.batcher import BatchLimits
 from service.engine import Engine, RankJob, RateJob
 from service.filters import Filters
 from service.histories import BUNDLE_VERSION, KnownHistories, Stamp
+from service.rounding import Rounding
 from service.schemas import Selection
 from service.top_items import Top, TopItems
 
@@ -42,7 +43,9 @@ class Computation:
     ) -> None:
         ranker = DirectRunner(engine.rank, RankJob.weigh, executor, limits)
         rater = DirectRunner(engine.rate, RateJob.weigh, executor, limits)
-        self._top_items = TopItems(bundle.catalog, Filters(bundle.catalog), ranker, rater)
+        self._top_items = TopItems(
+            bundle.catalog, Filters(bundle.catalog), ranker, rater, Rounding(bundle.manifest)
+        )
         self._histories = histories
         self._selection = selection
         self._batch_users = limits.batch_jobs

@@ -21,9 +21,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.catalog import Catalog
-from service.answers import DECIMALS, AnswerWriter, to_places
+from models.bundle import Bundle
 from service.batch.rows import Rows
+from service.rounding import DECIMALS, Rounding, to_places
 
 BASES = pl.Series(["history", "cold_start"])
 
@@ -31,10 +31,10 @@ BASES = pl.Series(["history", "cold_start"])
 class ParquetWriter:
     """Writes the rows of one bundle's answers."""
 
-    def __init__(self, catalog: Catalog, answers: AnswerWriter) -> None:
-        self._ids = pl.Series(catalog.ids, dtype=pl.String)
-        self._titles = pl.Series(catalog.titles, dtype=pl.String)
-        self._answers = answers
+    def __init__(self, bundle: Bundle) -> None:
+        self._ids = pl.Series(bundle.catalog.ids, dtype=pl.String)
+        self._titles = pl.Series(bundle.catalog.titles, dtype=pl.String)
+        self._rounding = Rounding(bundle.manifest)
 
     def part(self, users: NDArray[np.bytes_], rows: Rows, metadata: Mapping[str, str]) -> bytes:
         """A whole file of the recommendations of `users`. Raises as `to_places`."""
@@ -49,7 +49,7 @@ class ParquetWriter:
         items = rows.items[filled]
         ratings = rows.ratings[filled]
         own = rows.own[filled].astype(np.float64).round(DECIMALS)
-        lows, highs = self._answers.ends(ratings, rows.spreads[filled])
+        lows, highs = self._rounding.ends(ratings, rows.spreads[filled])
         names = pl.Series(users.astype("U").tolist(), dtype=pl.String)
         return pl.DataFrame(
             {

@@ -120,7 +120,7 @@ class Run:
 
         if self._order.again:
             self._folder.clear()
-        writer = ParquetWriter(self._equipment.bundle.catalog, self._equipment.answers)
+        writer = ParquetWriter(self._equipment.bundle)
         return ParquetSink(self._folder, plan, others, writer)
 
     async def _part(
