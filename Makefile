@@ -39,7 +39,7 @@ train_if_no_model = @test -n "$(USHER_MODEL)" || test -e "$(BENTOML_HOME)/models
 
 help:  ## List the targets
 	@echo "make TARGET [PORT=3000] [CONFIG=small] [DATA=ml-latest-small] [PYTHON=python3]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' Makefile
 
 run: $(INSTALLED)  ## Serve recommendations on PORT, training a model first if there is none
 	$(train_if_no_model)

@@ -234,12 +234,12 @@ class Recommendations(BaseModel):
             "items": [
                 {
                     "item_id": "1196",
-                    "title": "Star Wars: Episode V - The Empire Strikes Back (1980)",
+                    "title": "Star Wars: Episode V - The Empire Strikes Back",
                     "year": 1980,
                     "genres": ["Action", "Adventure", "Sci-Fi"],
                     "preference_score": 7.412,
                     "predicted_rating": 4.653,
-                    "interval": {"low": 3.528, "high": 5.0, "coverage": 0.9},
+                    "interval": {"low": 3.528, "high": 5.0, "coverage": 0.8},
                 }
             ],
         }

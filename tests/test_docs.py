@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +72,32 @@ def runnable(page: str) -> list[Block]:
 def test_every_block_runs_as_it_stands(page: str, checkout: Checkout) -> None:
     for block in runnable(page):
         checkout.run(block)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_cannot_run_here_is_a_script_and_says_why(page: str) -> None:
+    for block in blocks_of(page):
+        if block.why_not is not None:
+            checked = subprocess.run(
+                ["bash", "-n"], input=block.text, text=True, capture_output=True
+            )
+            assert checked.returncode == 0, checked.stderr
+            assert len(block.why_not) > 8
+
+
+COMMAND = re.compile(r"(?<=`)make [^`]+(?=`)")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_within_the_text_are_ones_that_make_knows(page: str) -> None:
+    text = " ".join((ROOT / page).read_text().split())
+    for command in COMMAND.findall(text):
+        words = shlex.split(command.replace("<version>", "1").replace("<new>", "1"))
+        dry = subprocess.run(
+            ["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True,
+            env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+        )  # fmt: skip
+        assert dry.returncode == 0, f"{command}: {dry.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -14,8 +14,8 @@ GIVEN = "given-ratings.csv"
 DESCRIPTION = """\
 Run the service on this machine, with a Redis of its own where none is configured.
 
-The environment says the rest (USHER_MODEL, USHER_API_KEYS, ...): the README lists it. make calls
-the same commands. Results go to standard output, what went wrong to standard error."""
+The environment says the rest (USHER_MODEL, USHER_API_KEYS, ...): docs/configuration.md lists it.
+make calls the same commands. Results go to standard output, what went wrong to standard error."""
 EXIT_CODES = """\
 exit codes:
   0    done; a service that was asked to stop has stopped

@@ -24,9 +24,11 @@ export function explained({ item, ratings, basis, shortfall }, owner) {
     list.replaceChildren(...ratings.map((one) => move(one, most)));
     rest.remove();
   };
+  const leftOut = shortfall ? `${ratings.length} of ${whose} ratings were`
+    : `Each of ${whose} ratings was`;
   list.append(...ratings.slice(0, SHOWN).map((one) => move(one, most)));
   return [
-    element("p", {}, `Each of ${whose} ratings was left out in turn. These moved “${item.title}” most:`),
+    element("p", {}, `${leftOut} left out in turn. These moved “${item.title}” most:`),
     list,
     ratings.length > SHOWN ? rest : null,
     shortfall ? element("p", { class: "note" }, shortfall.detail) : null,
