@@ -331,6 +331,24 @@ def test_a_silent_redis_costs_its_timeout_and_then_nothing() -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("reply", [b"$3\r\nabc\r\n", b":1\r\n"])
+def test_what_answers_but_is_no_redis_of_ours_is_left_alone(reply: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            writer.write(reply)
+            await writer.drain()
+
+    async def scene() -> None:
+        async with server(talk) as url:
+            cache, metrics = cache_at(url, timeout_s=0.5, failures=3)
+            for _ in range(9):
+                assert (await cache.get(KEY, Cook())).state is CacheState.MISS
+            assert reads(metrics, "rested") >= 6
+            await cache.close()
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize(
     "reply",
     [b"HTTP/1.1 200 OK\r\n\r\n", b"\x00\xff\x00", b"$3\r\nabc\r\n", b"-ERR no\r\n", b":1\r\n", b""],

@@ -10,8 +10,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from service.stores.circuit import Circuit
-from service.stores.pipeline import Pipeline, Resting
-from service.stores.redis_link import LINK_ERRORS, RedisLink
+from service.stores.pipeline import ExchangeFailed, Pipeline, Resting
+from service.stores.redis_link import RedisLink
 from tests.loop_parts import server
 from tests.service_fixtures import RedisServer
 
@@ -68,7 +68,7 @@ def test_a_failed_exchange_is_one_failure_however_many_it_carried() -> None:
             pipeline = pipeline_at(url, timeout_s=0.05, failures=2)
             for _ in range(2):
                 failed = await outcomes(pipeline, *[("GET", "a")] * 5)
-                assert all(isinstance(error, LINK_ERRORS) for error in failed)
+                assert all(isinstance(error, ExchangeFailed) for error in failed)
             with pytest.raises(Resting):
                 await pipeline.ask("GET", "a")
             await pipeline.close()

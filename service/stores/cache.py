@@ -16,10 +16,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from redis.exceptions import ResponseError
+
 from service.histories import Stamp
 from service.metrics import Metrics
-from service.stores.pipeline import Pipeline, Resting
-from service.stores.redis_link import LINK_ERRORS
+from service.stores.pipeline import ExchangeFailed, Pipeline, Resting
 
 ANSWER_FORMAT = "1"  # part of every key: raise it when the bytes of an answer change
 PREFIX = b"usher:answer:"
@@ -116,7 +117,7 @@ class AnswerCache:
             return None
         try:
             replies = await asyncio.gather(*(self._redis.ask("EXISTS", key.name) for key in keys))
-        except (Resting, *LINK_ERRORS):
+        except (Resting, ExchangeFailed, ResponseError):
             return None
         return replies.count(1)
 
@@ -150,12 +151,20 @@ class AnswerCache:
         except Resting:
             self._metrics.cache_reads.labels("rested").inc()
             return None
-        except LINK_ERRORS:
+        except ExchangeFailed:
+            self._metrics.cache_reads.labels("failed").inc()
+            return None
+        except ResponseError:  # what cannot be read is no cache
+            redis.distrust()
             self._metrics.cache_reads.labels("failed").inc()
             return None
         answer = _opened(key, value)
-        outcome = "hit" if answer is not None else "miss" if value is None else "foreign"
-        self._metrics.cache_reads.labels(outcome).inc()
+        if answer is None and value is not None:
+            redis.distrust()
+            self._metrics.cache_reads.labels("foreign").inc()
+            return None
+        redis.trust()
+        self._metrics.cache_reads.labels("miss" if answer is None else "hit").inc()
         return answer
 
     async def _write(self, redis: Pipeline, key: Key, answer: bytes) -> None:
@@ -165,11 +174,18 @@ class AnswerCache:
         """Keep an answer; how that ended."""
         ttl_s = max(1, round(self._ttl_s * (1 - 0.1 * self._jitter.random())))
         try:
-            await redis.ask("SET", key.name, _sealed(key, answer), "EX", ttl_s)
+            reply = await redis.ask("SET", key.name, _sealed(key, answer), "EX", ttl_s)
         except Resting:
             return "rested"
-        except LINK_ERRORS:  # it may be full: reads go on
+        except ExchangeFailed:
             return "failed"
+        except ResponseError:  # it may be full: reads go on
+            redis.trust()
+            return "failed"
+        if reply != b"OK":
+            redis.distrust()
+            return "failed"
+        redis.trust()
         return "stored"
 
 

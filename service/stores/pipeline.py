@@ -3,8 +3,8 @@
 A busy service has many commands in one turn of its event loop: sent one by one, each costs an
 exchange of its own, which is most of what a cached answer costs besides HTTP. Here the first of a
 turn opens an exchange and the others join it. A caller that is cancelled takes nothing from the
-others. The circuit breaker hears of exchanges, not of commands: one that failed is one failure,
-however many it carried, and a Redis that refuses a command is there all the same.
+others. The circuit breaker hears once of an exchange that failed, however many it carried; what to
+think of a reply that did come is its caller's to say: whatever answers need not be a Redis of ours.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ class Resting(Exception):
     """The circuit is open: Redis was not asked."""
 
 
+class ExchangeFailed(Exception):
+    """There are no replies; the circuit knows."""
+
+
 class Pipeline:
     """Asks over a link, which may have other users, for as long as a circuit admits it."""
 
@@ -32,8 +36,8 @@ class Pipeline:
     async def ask(self, *command: bytes | str | int) -> Any:
         """Send one command with the others of this turn and return its reply.
 
-        Raises Resting, one of LINK_ERRORS for an exchange that failed, ResponseError (one of them)
-        for a command that Redis refused.
+        Whoever gets a reply, or a refusal, says by `trust` or `distrust` what it was worth. Raises
+        Resting, ExchangeFailed, ResponseError for a command that Redis refused.
         """
         if not self._circuit.admits():
             raise Resting
@@ -48,6 +52,14 @@ class Pipeline:
             raise answer
         return answer
 
+    def trust(self) -> None:
+        """A reply was as it should be."""
+        self._circuit.succeeded()
+
+    def distrust(self) -> None:
+        """A reply was none that a Redis of ours gives."""
+        self._circuit.failed()
+
     async def close(self) -> None:
         """Close the link's connections; exchanges under way are left to their callers."""
         await self._link.close()
@@ -59,12 +71,12 @@ class Pipeline:
             replies = await self._link.ask_many([command for command, _ in joined])
         except LINK_ERRORS as error:
             self._circuit.failed()
-            replies = [error] * len(joined)
+            replies = [ExchangeFailed(error)] * len(joined)
         except asyncio.CancelledError:  # the loop ends, and the callers with it
             self._circuit.released()
             raise
-        else:
-            self._circuit.succeeded()
         for (_, reply), answer in zip(joined, replies, strict=True):
-            if not reply.done():  # else its caller was cancelled
+            if reply.done():  # its caller was cancelled, and will say nothing of it
+                self._circuit.released()
+            else:
                 reply.set_result(answer)
