@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -90,14 +89,15 @@ COMMAND = re.compile(r"(?<=`)make [^`]+(?=`)")
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_within_the_text_are_ones_that_make_knows(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+    variables = set(re.findall(r"\$\(([A-Z_]+)\)", makefile))
     text = " ".join((ROOT / page).read_text().split())
     for command in COMMAND.findall(text):
-        words = shlex.split(command.replace("<version>", "1").replace("<new>", "1"))
-        dry = subprocess.run(
-            ["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True,
-            env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
-        )  # fmt: skip
-        assert dry.returncode == 0, f"{command}: {dry.stderr}"
+        for word in shlex.split(command.replace("<", "").replace(">", ""))[1:]:
+            name, given, _ = word.partition("=")
+            known = name in variables or name.startswith("USHER_") if given else name in targets
+            assert known, f"{command}: {word}"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -65,7 +65,15 @@ class Computation:
         """The rows of some users; `tell` hears of users done. Raises RatingsUnavailable."""
         rows = Rows.blank(len(users), self._selection.k)
         starts = iter(range(0, len(users), self._batch_users))
-        await asyncio.gather(*(self._lane(users, starts, rows, tell) for _ in range(self._lanes)))
+        lanes = [
+            asyncio.create_task(self._lane(users, starts, rows, tell)) for _ in range(self._lanes)
+        ]
+        try:
+            await asyncio.gather(*lanes)
+        finally:  # none goes on reading once another has failed
+            for lane in lanes:
+                lane.cancel()
+            await asyncio.gather(*lanes, return_exceptions=True)
         return rows
 
     async def _lane(

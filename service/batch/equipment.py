@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ class Equipment:
         await self.cache.close()
         if self.store is not None:
             await self.store.close()
+        await asyncio.sleep(0)  # sockets close in the next turn of a loop that may be at its end
 
 
 def open_equipment(order: Order, settings: Settings, executor: Executor) -> Equipment:
