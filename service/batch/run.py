@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,13 +143,11 @@ class Run:
 
 
 def _require_polars() -> None:
-    try:
-        import polars  # noqa: F401
-    except ImportError:
+    if find_spec("polars") is None:
         raise BatchRefused(
             "Parquet is written by polars, which the service does without and is not installed "
             "here: pip install polars, or warm the cache alone with --warm-only."
-        ) from None
+        )
 
 
 @contextmanager
