@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.pages import charts, parsed, points, section, table, words
 from tests.report_fixtures import HOSTILE, RUNS, FinishedRuns
 from training.flat_settings import flattened
-from training.report import read_report
+from training.report import print_report, read_report
 from training.report.page import page_of, rendered, write_page
 
 OLD = Path(__file__).with_name("report_of_an_older_version.json")
@@ -118,6 +120,22 @@ def test_curves_are_drawn_where_their_values_are(finished_runs: FinishedRuns, on
     assert "warning 10" in words(drawn["Gradient norm"])
     warned = [note for note in one.iter("p") if "warning" in note.get("class", "")]
     assert [words(note) for note in warned] == [f"Early warning: {w}" for w in report.warnings]
+
+
+def test_the_gap_is_that_of_the_epoch_that_was_chosen(
+    finished_runs: FinishedRuns, one: Element
+) -> None:
+    report = finished_runs.report("one")
+    assert report.chosen_epoch is not None
+    chosen = report.epochs[report.chosen_epoch - 1]
+    gap = chosen["validation_rmse"] - chosen["train_rmse"]
+    assert report.gaps == {report.name: pytest.approx(gap)}
+    assert f"Validation is {gap:.3f} above training as chosen." in words(section(one, "learning"))
+    text = StringIO()
+    print_report(report, Console(file=text, width=200))
+    assert f"as chosen: {report.name} {gap:.3f}" in text.getvalue()
+    members = finished_runs.report("ensemble").gaps
+    assert list(members) == ["first", "second"]
 
 
 def test_reliability_and_errors_are_those_of_the_report(

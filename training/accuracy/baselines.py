@@ -27,7 +27,7 @@ EASE_SEARCH = Search(
     rounds=1,
 )
 # An epoch on MovieLens 1M takes the better part of a minute, and the notes ask for a hundred.
-PAIRWISE = PROVEN.model_copy(update={"max_seconds": 600.0})
+PAIRWISE = PROVEN.model_copy(update={"max_seconds": 1800.0})
 BASELINE_SETTINGS = {
     "bias": {},
     "popularity": {},

@@ -55,6 +55,7 @@ def measure_network(bench: Bench) -> Measured:
         {
             "configuration": report.configuration,
             "warnings": report.warnings,
+            "gaps": report.gaps,
             "ensemble": report.ensemble and report.ensemble.model_dump(mode="json"),
         },
         report,

@@ -6,6 +6,7 @@ run did not have from one that its version did not write.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,25 @@ class RunReport(BaseModel):
         """Whether the protocol reports predicted stars."""
         return self.protocol not in RATINGLESS_PROTOCOLS
 
+    @property
+    def gaps(self) -> dict[str, float]:
+        """By network: how far RMSE on validation rows was above training's at the chosen epoch."""
+        found = {self.name: gap_at(self.chosen_epoch, self.epochs)}
+        for member in self.ensemble.members if self.ensemble else []:
+            found[member.name] = gap_at(member.chosen_epoch, member.epochs)
+        return {name: gap for name, gap in found.items() if gap is not None}
+
     def lacks(self, field: str) -> bool:
         """Whether the report was written by a version that did not know the field."""
         return field not in self.model_fields_set
+
+
+def gap_at(chosen: int | None, epochs: Sequence[dict[str, float]]) -> float | None:
+    """Validation RMSE minus training RMSE of the chosen epoch; None if it has not both."""
+    for epoch in epochs:
+        if epoch["epoch"] == chosen and epoch.keys() >= {"validation_rmse", "train_rmse"}:
+            return epoch["validation_rmse"] - epoch["train_rmse"]
+    return None
 
 
 def write_report(report: RunReport, folder: Path) -> Path:

@@ -70,6 +70,12 @@ def _sparks(values: Sequence[float]) -> str:
     return "".join(LEVELS[round((value - low) / span * (len(LEVELS) - 1))] for value in some)
 
 
+def _gaps(report: RunReport) -> Iterator[tuple[str, str]]:
+    if report.gaps:
+        told = ", ".join(f"{name} {gap:.3f}" for name, gap in report.gaps.items())
+        yield "gap", f"RMSE on validation rows less that on training rows, as chosen: {told}"
+
+
 def _chosen(report: RunReport) -> str:
     if report.chosen_epoch is None:
         return "members' epochs and weights"
@@ -87,6 +93,7 @@ def _facts(report: RunReport) -> Table:
         ("fitted", f"{report.fit_rows:,} rows to choose {_chosen(report)}, "
                    f"then {report.refit_rows:,} rows"),
         *_curves(report),
+        *_gaps(report),
         ("took", ", ".join(f"{name} {value:.0f} s" for name, value in report.seconds.items())),
         ("code", report.code_version),
     )  # fmt: skip

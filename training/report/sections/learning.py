@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from training.fitting.watch import COLLAPSED_KL, LARGEST_GRADIENT, WIDEST_GAP
 from training.report.blocks import Block, Figure, Grid, Key, Note, Section, Table
 from training.report.charts.lines import Names, Rule, Series, line_chart
+from training.report.record import gap_at
 from training.report.shown import Shown, decimal
 
 Epoch = dict[str, float]
@@ -114,9 +115,20 @@ def _errors(histories: Sequence[History]) -> Figure:
     return Figure(
         "Error on training and validation rows" if len(histories) <= 2 else "Validation error",
         line_chart(series, names, f"RMSE by epoch. {said}", rules),
-        f"{said} A gap above {WIDEST_GAP:g} is an early warning.",
+        f"{said} {_gaps(histories)}A gap above {WIDEST_GAP:g} is an early warning.",
         _legend(series),
     )
+
+
+def _gaps(histories: Sequence[History]) -> str:
+    """How far the chosen epochs' validation error is above that of training."""
+    found = [(history, gap_at(history.chosen, history.epochs)) for history in histories]
+    said = [
+        history.said(f"validation is {gap:.3f} above training as chosen.")
+        for history, gap in found
+        if gap is not None
+    ]
+    return "".join(f"{sentence} " for sentence in said)
 
 
 def _figure(histories: Sequence[History], curve: Curve) -> Figure:
