@@ -22,7 +22,7 @@ from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import InvalidRequest
 from service.explainer import Explainer
 from service.filters import Filters
-from service.histories import HistorySource, history_of_ratings, known_items
+from service.histories import KnownHistories, history_of_ratings, known_items
 from service.known_users import KnownUsers
 from service.left_out import LEFT_OUT_RATINGS
 from service.metrics import Metrics
@@ -50,7 +50,7 @@ class Recommender:
         engine: Engine,
         ranker: MicroBatcher[RankJob, Ranking],
         rater: MicroBatcher[RateJob, Estimates],
-        histories: HistorySource,
+        histories: KnownHistories,
         cache: AnswerCache,
         ratings: UserRatings,
         metrics: Metrics,
@@ -91,7 +91,7 @@ class Recommender:
 
     async def for_users(self, user_ids: Sequence[str], selection: Selection) -> Answer:
         """The top k of each user, in order, in as few runs of the graph as they fit in."""
-        histories = [(await self._histories.read(user_id))[1] for user_id in user_ids]
+        histories = [history for _, history in await self._histories.read_many(user_ids)]
         bodies = await self._rank(histories, selection, "body")
         answers = [addressed(u, body) for u, body in zip(user_ids, bodies, strict=True)]
         return Answer(many(answers), CacheState.OFF)

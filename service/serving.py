@@ -20,7 +20,7 @@ from models.histories import Histories
 from service.batcher import BatchLimits, MicroBatcher
 from service.edge.access_log import AccessLog
 from service.edge.keys import KeyRing
-from service.edge.traces import TracedBatcher, TracedLink, TracedPipeline, Traces
+from service.edge.traces import TracedBatcher, TracedCache, TracedRatings, Traces
 from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import NotReady
 from service.filters import Filters
@@ -31,8 +31,8 @@ from service.schemas import Selection
 from service.settings import Settings
 from service.stores.cache import AnswerCache
 from service.stores.circuit import Circuit
-from service.stores.pipeline import Pipeline
-from service.stores.ratings import RatingsStore
+from service.stores.guarded import GuardedPipeline
+from service.stores.ratings import RatingsStore, RepeatingPipeline
 from service.stores.redis_link import RedisLink
 from service.user_ratings import UserRatings
 
@@ -138,9 +138,7 @@ def open_cache(settings: Settings, metrics: Metrics, traces: Traces | None) -> A
         )
         circuit = Circuit(settings.cache_failures, settings.cache_rest_ms / 1000, time.monotonic)
         redis = (
-            TracedPipeline("cache", link, circuit, traces.tracer)
-            if traces
-            else Pipeline(link, circuit)
+            TracedCache(traces.tracer, link, circuit) if traces else GuardedPipeline(link, circuit)
         )
     return AnswerCache(redis, metrics, settings.cache_ttl_s, random.Random())
 
@@ -150,9 +148,13 @@ def open_store(settings: Settings, metrics: Metrics, traces: Traces | None) -> R
     if settings.ratings_url is None:
         return None
     connections = settings.ratings_connections
-    place = (settings.ratings_url, settings.ratings_timeout_ms / 1000, connections)
-    link = TracedLink("ratings", *place, traces.tracer) if traces else RedisLink(*place)
-    return RatingsStore(link, connections, metrics)
+    link = RedisLink(settings.ratings_url, settings.ratings_timeout_ms / 1000, connections)
+    redis = (
+        TracedRatings(traces.tracer, link, connections)
+        if traces
+        else RepeatingPipeline(link, connections)
+    )
+    return RatingsStore(redis, metrics)
 
 
 def warm(engine: Engine, bundle: Bundle) -> None:

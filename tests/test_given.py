@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from service.errors import RatingsUnavailable
 from service.metrics import Metrics
 from service.stores.pull import Pulled, pull_ratings
-from service.stores.ratings import Given, RatingsStore
+from service.stores.ratings import Given, RatingsStore, RepeatingPipeline
 from service.stores.redis_link import RedisLink
 from tests.service_fixtures import RedisServer
 from training.__main__ import main
@@ -51,7 +51,8 @@ def test_what_people_gave_comes_back_to_training(tmp_path: Path, redis_server: R
     new = next(item for item in ratings.catalog.ids if item not in rated)
 
     async def give() -> None:
-        store = RatingsStore(RedisLink(redis_server.url, 5.0, 2), 2, Metrics(CollectorRegistry()))
+        redis = RepeatingPipeline(RedisLink(redis_server.url, 5.0, 2), 2)
+        store = RatingsStore(redis, Metrics(CollectorRegistry()))
         await store.change(first, {old: None, new: Given(2.0, 1_700_000_000)})
         await store.replace(second, {new: Given(4.0, 1_700_000_001)})
         await store.change("a.newcomer", {new: Given(5.0, 1_700_000_002)})

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from redis.exceptions import ResponseError
 
+from service.metrics import Metrics
 from service.stores.circuit import Circuit
-from service.stores.pipeline import ExchangeFailed, Pipeline, Resting
-from service.stores.redis_link import RedisLink
+from service.stores.guarded import ExchangeFailed, GuardedPipeline, Resting
+from service.stores.pipeline import Pipeline
+from service.stores.ratings import Given, RatingsStore, RepeatingPipeline
+from service.stores.redis_link import Command, RedisLink
 from tests.loop_parts import server
 from tests.service_fixtures import RedisServer
 
 PATIENT_S = 10.0
 
 
-def pipeline_at(url: str, timeout_s: float = PATIENT_S, failures: int = 2) -> Pipeline:
-    return Pipeline(RedisLink(url, timeout_s, 4), Circuit(failures, 60.0, time.monotonic))
+def pipeline_at(url: str, timeout_s: float = PATIENT_S, failures: int = 2) -> GuardedPipeline:
+    return GuardedPipeline(RedisLink(url, timeout_s, 4), Circuit(failures, 60.0, time.monotonic))
 
 
-async def outcomes(pipeline: Pipeline, *commands: tuple[str, ...]) -> list[Any]:
+async def outcomes(pipeline: GuardedPipeline, *commands: tuple[str, ...]) -> list[Any]:
     asked = (pipeline.ask(*command) for command in commands)
     return await asyncio.gather(*asked, return_exceptions=True)
 
@@ -72,5 +77,73 @@ def test_a_failed_exchange_is_one_failure_however_many_it_carried() -> None:
             with pytest.raises(Resting):
                 await pipeline.ask("GET", "a")
             await pipeline.close()
+
+    asyncio.run(scene())
+
+
+class Counted(RedisLink):
+    """A link that knows how many exchanges it had, and how many at once; each takes its time."""
+
+    def __init__(self, url: str, connections: int) -> None:
+        super().__init__(url, PATIENT_S, connections)
+        self.carried: list[int] = []
+        self.going = asyncio.Event()
+        self.open = 0
+        self.most_open = 0
+
+    async def ask_many(self, commands: Sequence[Command]) -> list[Any]:
+        self.carried.append(len(commands))
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        await self.going.wait()
+        replies = await super().ask_many(commands)
+        self.open -= 1
+        return replies
+
+
+def test_beyond_what_may_be_under_way_callers_join_the_next_exchange(
+    redis_server: RedisServer,
+) -> None:
+    async def scene() -> None:
+        redis_server.command("SET", "a", "1")
+        link = Counted(redis_server.url, 2)
+        pipeline = Pipeline(link, at_once=2)
+        asked = []
+        for _ in range(5):
+            asked += [asyncio.create_task(pipeline.ask("GET", "a")) for _ in range(3)]
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert link.carried == [3, 3]
+        link.going.set()
+        assert await asyncio.gather(*asked) == [b"1"] * 15
+        assert link.carried == [3, 3, 9]
+        assert link.most_open == 2
+        await pipeline.close()
+
+    asyncio.run(scene())
+
+
+def test_the_ratings_of_many_users_are_one_exchange(redis_server: RedisServer) -> None:
+    async def scene() -> None:
+        link = Counted(redis_server.url, 1)
+        link.going.set()
+        store = RatingsStore(RepeatingPipeline(link, 1), Metrics(CollectorRegistry()))
+        users = [f"user{n}" for n in range(100)]
+        await store.change(users[7], {"an-item": Given(4.0, 1_700_000_000)})
+        deltas = await store.read_many(users)
+        assert [n for n, delta in enumerate(deltas) if delta.ratings] == [7]
+        assert link.carried == [1, 100]
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_what_may_be_repeated_is_after_a_restart(redis_server: RedisServer) -> None:
+    async def scene() -> None:
+        redis = RepeatingPipeline(RedisLink(redis_server.url, PATIENT_S, 1), 1)
+        assert await redis.ask("SET", "a", "1") == b"OK"
+        redis_server.command("CLIENT", "KILL", "TYPE", "normal")
+        assert await redis.ask("GET", "a") == b"1"
+        await redis.close()
 
     asyncio.run(scene())

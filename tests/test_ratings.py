@@ -18,7 +18,7 @@ from models.histories import Histories
 from service.errors import HistoryFull, RatingsUnavailable
 from service.histories import BundleHistories, Stamp, StoredHistories
 from service.metrics import Metrics
-from service.stores.ratings import MAX_GIVEN, Delta, Given, RatingsStore
+from service.stores.ratings import MAX_GIVEN, Delta, Given, RatingsStore, RepeatingPipeline
 from service.stores.redis_link import RedisLink
 from tests.service_fixtures import PATIENT_CACHE, RedisServer, Service, running_service
 
@@ -30,7 +30,8 @@ def asked(server: RedisServer, ask: Callable[[RatingsStore], Awaitable[T]]) -> T
     """What `ask` says of a store of its own, in an event loop of its own."""
 
     async def main() -> T:
-        store = RatingsStore(RedisLink(server.url, 5.0, 8), 8, Metrics(CollectorRegistry()))
+        redis = RepeatingPipeline(RedisLink(server.url, 5.0, 8), 8)
+        store = RatingsStore(redis, Metrics(CollectorRegistry()))
         try:
             return await ask(store)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
@@ -15,6 +16,14 @@ from tests.service_fixtures import RedisServer
 PATIENT_S = 10.0
 
 
+async def ask(link: RedisLink, *command: str) -> Any:
+    """The reply to one command by itself; a refusal is raised."""
+    (reply,) = await link.ask_many([command])
+    if isinstance(reply, ResponseError):
+        raise reply
+    return reply
+
+
 def test_one_refused_command_leaves_the_others_of_its_exchange(redis_server: RedisServer) -> None:
     async def scene() -> None:
         link = RedisLink(redis_server.url, PATIENT_S, 1)
@@ -22,9 +31,9 @@ def test_one_refused_command_leaves_the_others_of_its_exchange(redis_server: Red
         assert replies[0] == b"OK"
         assert isinstance(replies[1], ResponseError)
         assert replies[2] == b"1"
-        assert await link.ask("GET", "a") == b"1"  # the one connection is in step still
+        assert await ask(link, "GET", "a") == b"1"  # the one connection is in step still
         with pytest.raises(ResponseError):
-            await link.ask("INCR", "a", "b")
+            await ask(link, "INCR", "a", "b")
         await link.close()
 
     asyncio.run(scene())
@@ -35,14 +44,14 @@ def test_a_late_reply_reaches_nobody(redis_server: RedisServer) -> None:
 
     async def scene() -> None:
         link = RedisLink(redis_server.url, PATIENT_S, connections=1)
-        await link.ask("SET", "mine", "m")
-        await link.ask("SET", "theirs", "t")
+        await ask(link, "SET", "mine", "m")
+        await ask(link, "SET", "theirs", "t")
         for _ in range(20):
-            asking = asyncio.create_task(link.ask("GET", "theirs"))
+            asking = asyncio.create_task(ask(link, "GET", "theirs"))
             await asyncio.sleep(0)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-            assert await link.ask("GET", "mine") == b"m"
+            assert await ask(link, "GET", "mine") == b"m"
         await link.close()
 
     asyncio.run(scene())
@@ -55,14 +64,14 @@ def test_beyond_its_connections_a_link_refuses_at_once() -> None:
     async def scene() -> None:
         async with server(never) as url:
             link = RedisLink(url, 0.2, connections=2)
-            asked = [asyncio.create_task(link.ask("GET", "a")) for _ in range(2)]
+            asked = [asyncio.create_task(ask(link, "GET", "a")) for _ in range(2)]
             await asyncio.sleep(0)
             with pytest.raises(LINK_ERRORS, match="every connection"):
-                await link.ask("GET", "b")
+                await ask(link, "GET", "b")
             for outcome in await asyncio.gather(*asked, return_exceptions=True):
                 assert isinstance(outcome, LINK_ERRORS)
             with pytest.raises(TimeoutError):  # there is room again
-                await link.ask("GET", "c")
+                await ask(link, "GET", "c")
 
     asyncio.run(scene())
 

@@ -96,11 +96,12 @@ def attributes(span: Any) -> dict[str, Any]:
     return values
 
 
-def test_a_request_its_cache_and_its_graph_are_spans_below_the_callers(
+def test_a_request_its_redis_and_its_graph_are_spans_below_the_callers(
     tmp_path: Path, bundle: Bundle, redis_server: RedisServer, collector: Collector
 ) -> None:
     environment = PATIENT_CACHE | {
         "USHER_CACHE_URL": redis_server.url,
+        "USHER_RATINGS_URL": redis_server.url,
         "USHER_API_KEYS": KEY,
         "USHER_TRACES_SHARE": "0",
     }
@@ -112,7 +113,8 @@ def test_a_request_its_cache_and_its_graph_are_spans_below_the_callers(
             assert service.client.get(TOP_TEN, headers=headers | more).status_code == 200
         assert service.stop() == 0
     spans = collector.read()
-    assert set(spans) == {f"GET {TEMPLATE}", "cache GET", "graph recommend", "cache SET"}
+    ours = {"ratings HGET", "cache GET", "ratings HGETALL", "graph recommend", "cache SET"}
+    assert set(spans) == ours | {f"GET {TEMPLATE}"}
     request = spans[f"GET {TEMPLATE}"]
     assert request.parent_span_id.hex() == PARENT
     for name, span in spans.items():

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -22,15 +22,17 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.batcher import Answer, Job, MicroBatcher
 from service.errors import SettingsRefused
 from service.settings import Settings
 from service.stores.circuit import Circuit
+from service.stores.guarded import GuardedPipeline
 from service.stores.pipeline import Pipeline
-from service.stores.redis_link import Command, RedisLink
+from service.stores.ratings import RepeatingPipeline
+from service.stores.redis_link import RedisLink
 
 EXPORT_TIMEOUT_S = 5.0
 EXPORTER = "opentelemetry-exporter-otlp-proto-http"
@@ -106,42 +108,40 @@ class Traces:
         closing.join(timeout_s)
 
 
-class TracedLink(RedisLink):
-    """A link to the Redis of one role whose commands are spans, by the command's name."""
-
-    def __init__(
-        self, role: str, url: str, timeout_s: float, connections: int, tracer: Tracer
-    ) -> None:
-        super().__init__(url, timeout_s, connections)
-        self._role = role
-        self._tracer = tracer
-
-    async def ask(self, *command: bytes | str | int) -> Any:
-        """As `RedisLink.ask`, within a span."""
-        with _command_span(self._tracer, self._role, command):
-            return await super().ask(*command)
-
-
-class TracedPipeline(Pipeline):
+class _Traced(Pipeline):
     """A pipeline whose callers wait within a span each, however many share an exchange."""
 
-    def __init__(self, role: str, link: RedisLink, circuit: Circuit, tracer: Tracer) -> None:
-        super().__init__(link, circuit)
-        self._role = role
-        self._tracer = tracer
+    tracer: Tracer
+    role: str
 
     async def ask(self, *command: bytes | str | int) -> Any:
-        """As `Pipeline.ask`, within a span."""
-        with _command_span(self._tracer, self._role, command):
+        """As the pipeline's, within a span by the command's name."""
+        name = str(command[0])
+        attributes = {"db.system.name": "redis", "db.operation.name": name}
+        with self.tracer.start_as_current_span(
+            f"{self.role} {name}", kind=SpanKind.CLIENT, attributes=attributes
+        ):
             return await super().ask(*command)
 
 
-def _command_span(tracer: Tracer, role: str, command: Command) -> AbstractContextManager[Span]:
-    name = str(command[0])
-    attributes = {"db.system.name": "redis", "db.operation.name": name}
-    return tracer.start_as_current_span(
-        f"{role} {name}", kind=SpanKind.CLIENT, attributes=attributes
-    )
+class TracedCache(_Traced, GuardedPipeline):
+    """The way to the cache's Redis, traced."""
+
+    role = "cache"
+
+    def __init__(self, tracer: Tracer, link: RedisLink, circuit: Circuit) -> None:
+        super().__init__(link, circuit)
+        self.tracer = tracer
+
+
+class TracedRatings(_Traced, RepeatingPipeline):
+    """The way to the ratings Redis, traced."""
+
+    role = "ratings"
+
+    def __init__(self, tracer: Tracer, link: RedisLink, at_once: int) -> None:
+        super().__init__(link, at_once)
+        self.tracer = tracer
 
 
 class TracedBatcher(MicroBatcher[Job, Answer]):

@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from service.histories import Stamp
 from service.metrics import Metrics
-from service.stores.pipeline import ExchangeFailed, Pipeline, Resting
+from service.stores.guarded import ExchangeFailed, GuardedPipeline, Resting
 
 ANSWER_FORMAT = "1"  # part of every key: raise it when the bytes of an answer change
 PREFIX = b"usher:answer:"
@@ -76,7 +76,7 @@ class AnswerCache:
 
     def __init__(
         self,
-        redis: Pipeline | None,
+        redis: GuardedPipeline | None,
         metrics: Metrics,
         ttl_s: int,
         jitter: random.Random,
@@ -145,7 +145,7 @@ class AnswerCache:
             await self._write(self._redis, key, answer)
         return key, answer
 
-    async def _read(self, redis: Pipeline, key: Key) -> bytes | None:
+    async def _read(self, redis: GuardedPipeline, key: Key) -> bytes | None:
         try:
             value = await redis.ask("GET", key.name)
         except Resting:
@@ -167,10 +167,10 @@ class AnswerCache:
         self._metrics.cache_reads.labels("miss" if answer is None else "hit").inc()
         return answer
 
-    async def _write(self, redis: Pipeline, key: Key, answer: bytes) -> None:
+    async def _write(self, redis: GuardedPipeline, key: Key, answer: bytes) -> None:
         self._metrics.cache_writes.labels(await self._store(redis, key, answer)).inc()
 
-    async def _store(self, redis: Pipeline, key: Key, answer: bytes) -> str:
+    async def _store(self, redis: GuardedPipeline, key: Key, answer: bytes) -> str:
         """Keep an answer; how that ended."""
         ttl_s = max(1, round(self._ttl_s * (1 - 0.1 * self._jitter.random())))
         try:

@@ -25,7 +25,8 @@ from redis.exceptions import RedisError
 from service.errors import HistoryFull, RatingsUnavailable
 from service.metrics import Metrics
 from service.schemas import is_id
-from service.stores.redis_link import LINK_ERRORS, Command, RedisLink
+from service.stores.pipeline import Pipeline
+from service.stores.redis_link import LINK_ERRORS, Command
 
 PREFIX = "usher:ratings:"
 VERSION, CLEARED, TAKEN_BACK = b"@version", b"@cleared", b"-"
@@ -64,13 +65,21 @@ class Delta:
     ratings: Mapping[str, Given | None] = field(default_factory=dict)
 
 
+class RepeatingPipeline(Pipeline):
+    """A pipeline for commands that may be repeated, as all of this store may."""
+
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            return await super()._send(commands)
+        except (LinkDown, ConnectionResetError, BrokenPipeError):  # a Redis that was restarted
+            return await super()._send(commands)
+
+
 class RatingsStore:
     """Reads and changes deltas. Raises RatingsUnavailable whenever Redis does not answer."""
 
-    def __init__(self, link: RedisLink, connections: int, metrics: Metrics) -> None:
-        """connections: as many as the link may open; callers beyond them wait their turn."""
-        self._link = link
-        self._places = asyncio.Semaphore(connections)
+    def __init__(self, redis: RepeatingPipeline, metrics: Metrics) -> None:
+        self._redis = redis
         self._metrics = metrics
 
     async def version(self, user_id: str) -> str | None:
@@ -84,9 +93,8 @@ class RatingsStore:
         return delta_of(reply)
 
     async def read_many(self, user_ids: Sequence[str]) -> list[Delta]:
-        """What `read` says of each user, in order, in one exchange."""
-        replies = await self._ask_many("read", [("HGETALL", PREFIX + user) for user in user_ids])
-        return [delta_of(reply) for reply in replies]
+        """What `read` says of each user, in order; they share an exchange."""
+        return await asyncio.gather(*(self.read(user_id) for user_id in user_ids))
 
     async def user_ids(self) -> set[str]:
         """Everybody who ever changed a rating; of those who first do so meanwhile, some."""
@@ -112,7 +120,7 @@ class RatingsStore:
 
     async def close(self) -> None:
         """Close the connections nobody is using."""
-        await self._link.close()
+        await self._redis.close()
 
     async def _change(self, script: str, user_id: str, ratings: Mapping[str, Given | None]) -> None:
         words = [word for item, given in ratings.items() for word in (item, _value(given))]
@@ -127,26 +135,13 @@ class RatingsStore:
 
     async def _ask(self, kind: str, *command: bytes | str | int) -> Any:
         """The reply to one command."""
-        (reply,) = await self._ask_many(kind, [command])
-        return reply
-
-    async def _ask_many(self, kind: str, commands: Sequence[Command]) -> list[Any]:
-        """The replies to commands that go together; every command here may be repeated."""
-        async with self._places:
-            try:
-                replies = await self._repeated(commands)
-            except LINK_ERRORS as error:
-                self._metrics.ratings_commands.labels(kind, "failed").inc(len(commands))
-                raise RatingsUnavailable(_explained(kind, error)) from None
-        self._metrics.ratings_commands.labels(kind, "done").inc(len(commands))
-        return replies
-
-    async def _repeated(self, commands: Sequence[Command]) -> list[Any]:
-        """Again if the connection had died."""
         try:
-            return await self._link.ask_all(commands)
-        except (LinkDown, ConnectionResetError, BrokenPipeError):  # a Redis that was restarted
-            return await self._link.ask_all(commands)
+            reply = await self._redis.ask(*command)
+        except LINK_ERRORS as error:
+            self._metrics.ratings_commands.labels(kind, "failed").inc()
+            raise RatingsUnavailable(_explained(kind, error)) from None
+        self._metrics.ratings_commands.labels(kind, "done").inc()
+        return reply
 
 
 def delta_of(reply: Any) -> Delta:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 
 Command = tuple[bytes | str | int, ...]
 LINK_ERRORS = (RedisError, OSError, TimeoutError)
-"""What `RedisLink.ask` raises. Rubbish in place of a reply is a RedisError too."""
+"""What `RedisLink.ask_many` raises. Rubbish in place of a reply is a RedisError too."""
 
 
 class RedisLink:
@@ -38,19 +38,6 @@ class RedisLink:
         self._timeout_s = timeout_s
         self._free_places = connections
         self._idle: list[AbstractConnection] = []
-
-    async def ask(self, *command: bytes | str | int) -> Any:
-        """Send one command and return its reply. Raises one of LINK_ERRORS."""
-        (reply,) = await self.ask_all([command])
-        return reply
-
-    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
-        """As `ask_many`, but an unwelcome reply to any of them is raised."""
-        replies = await self.ask_many(commands)
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise reply
-        return replies
 
     async def ask_many(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands together and return their replies in order, as one exchange.

@@ -32,7 +32,7 @@ from models.bundle import Bundle
 from service.batch.folder import part_name
 from service.bundles import find_bundle
 from service.metrics import Metrics
-from service.stores.ratings import Given, RatingsStore
+from service.stores.ratings import Given, RatingsStore, RepeatingPipeline
 from service.stores.redis_link import RedisLink
 from tests.batch_runs import redis_at
 from tests.benchmarks.serving.bundles import LARGE, bundle_of
@@ -140,7 +140,7 @@ def _median_own(samples: list[Sample], first: int, end: int) -> float:
 
 async def give_ratings(bundle: Bundle, url: str) -> None:
     """Have every twentieth user give one rating more."""
-    store = RatingsStore(RedisLink(url, 5.0, 1), 1, Metrics(CollectorRegistry()))
+    store = RatingsStore(RepeatingPipeline(RedisLink(url, 5.0, 1), 1), Metrics(CollectorRegistry()))
     highest = bundle.manifest.rating_scale.maximum
     for number, user in enumerate(bundle.users.ids[::GAVE].tolist()):
         item = bundle.catalog.ids[number % len(bundle.catalog)]
