@@ -109,12 +109,14 @@ bento: $(INSTALLED)  ## Package the service and its newest model as a Bento; GPU
 	@$(PY) -m bentoml build --bentofile $(if $(GPU),bentofile.gpu.yaml,bentofile.yaml)
 
 # BentoML reads the image's template from its temporary folder, and nothing outside the folder that
-# it is called in: so that one is both. podman keeps health checks in docker's format alone.
+# it is called in: so that one is both. podman keeps health checks in docker's format alone. A
+# docker without buildx builds as it did before there was one, which BentoML would not ask for.
 container: $(INSTALLED)  ## Build a container image of the newest Bento: GPU=1, IMAGE=name:tag
 	@for engine in docker podman; do $$engine version >/dev/null 2>&1 && break; engine=; done; \
 	test -n "$$engine" || { echo "No container engine answers here: start docker or podman, \
 	then run make container again." >&2; exit 1; }; \
 	test -e "$(BENTOML_HOME)/bentos/$(BENTO)/latest" || $(MAKE) --no-print-directory bento && \
+	{ test $$engine != docker || docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; } && \
 	image="$(or $(IMAGE),$(BENTO):$$(cat "$(BENTOML_HOME)/bentos/$(BENTO)/latest"))" && \
 	scratch="$$(mktemp -d)" && trap 'rm -rf "$$scratch"' EXIT && cd "$$scratch" && \
 	TMPDIR="$$scratch" $(CURDIR)/$(PY) -m bentoml containerize $(BENTO):latest --image-tag "$$image" \

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import yaml
 
 from docs.generate import files
 from service.settings import Settings
-from tests.doc_blocks import PAGES, Block, Checkout, blocks_of, tiny_data
-from tests.service_fixtures import ROOT
+from tests.container_engine import ENGINE
+from tests.doc_blocks import PAGES, Block, Checkout, blocks_of, files_of_ones_own, tiny_data
+from tests.service_fixtures import ROOT, free_port
 
 READ: dict[str, Callable[[str], Any]] = {
     "json": json.loads, "yaml": yaml.safe_load, "text": str
@@ -64,24 +66,57 @@ def checkout(tmp_path: Path, data: Path) -> Iterator[Checkout]:
 
 
 def runnable(page: str) -> list[Block]:
-    return [block for block in blocks_of(page) if block.kind in RUN and block.why_not is None]
+    return [
+        block for block in blocks_of(page)
+        if block.kind in RUN and block.why_not is None and block.needs != ENGINE
+    ]  # fmt: skip
+
+
+def with_files(checkout: Checkout, text: str) -> str:
+    files_of_ones_own(checkout.folder)
+    return text
+
+
+def with_a_version(checkout: Checkout, text: str) -> str:
+    """The example names a version of the page's author."""
+    newest = checkout.folder / ".usher" / "bentoml" / "models" / "usher" / "latest"
+    changed = re.sub(r"usher:\d{8}-\d{6}-small", f"usher:{newest.read_text()}", text)
+    assert changed != text
+    return changed
+
+
+def with_another_machine(checkout: Checkout, text: str) -> str:
+    """The other machine's command runs beside it, on this one."""
+    text = text.replace("10.0.0.1:29500", f"127.0.0.1:{free_port()}")
+    other = text.replace("--machine-rank 0", "--machine-rank 1")
+    assert other != text
+    return f"{{ {other}}} &\n{text}wait $!\n"
+
+
+SUPPLIES = {
+    "files of yours": with_files,
+    "a version that you have": with_a_version,
+    "a second machine": with_another_machine,
+}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)])
 def test_every_block_runs_as_it_stands(page: str, checkout: Checkout) -> None:
     for block in runnable(page):
+        if block.needs is not None:
+            block = replace(block, text=SUPPLIES[block.needs](checkout, block.text))
         checkout.run(block)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_cannot_run_here_is_a_script_and_says_why(page: str) -> None:
     for block in blocks_of(page):
-        if block.why_not is not None:
+        if block.why_not is not None or block.needs is not None:
             checked = subprocess.run(
                 ["bash", "-n"], input=block.text, text=True, capture_output=True
             )
             assert checked.returncode == 0, checked.stderr
-            assert len(block.why_not) > 8
+            assert len(block.why_not or block.needs or "") > 8
 
 
 COMMAND = re.compile(r"(?<=`)make [^`]+(?=`)")
