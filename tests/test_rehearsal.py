@@ -6,6 +6,8 @@ What is run are the blocks of docs/operations.md, in order and as they stand.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +34,14 @@ def checkout(tmp_path: Path, container_engine: ContainerEngine) -> Iterator[Chec
     container_engine.docker("image", "rm", "--force", *names)
 
 
+@dataclass(frozen=True)
 class Caller:
     """Asks the service that Compose has published, with its key."""
 
-    def __init__(self, checkout: Checkout) -> None:
-        lines = (checkout.folder / "deploy" / ".env").read_text().splitlines()
-        key = dict(line.split("=", 1) for line in lines)["USHER_API_KEYS"]
-        self._client = httpx.Client(
-            base_url=f"http://127.0.0.1:{checkout.port}/v1", headers={"X-API-Key": key}
-        )
+    client: httpx.Client
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
-        answer = self._client.request(method, path, **options)
+        answer = self.client.request(method, path, **options)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -56,23 +54,33 @@ class Caller:
         return {rating["item_id"]: rating["rating"] for rating in told}
 
 
+@contextmanager
+def caller_of(checkout: Checkout) -> Iterator[Caller]:
+    lines = (checkout.folder / "deploy" / ".env").read_text().splitlines()
+    key = dict(line.split("=", 1) for line in lines)["USHER_API_KEYS"]
+    url = f"http://127.0.0.1:{checkout.port}/v1"
+    with httpx.Client(base_url=url, headers={"X-API-Key": key}) as client:
+        yield Caller(client)
+
+
 def test_the_runbook_runs(checkout: Checkout, container_engine: ContainerEngine) -> None:
     image, compose, restart, backup, restore = (
         block for block in blocks_of("docs/operations.md") if block.needs == ENGINE
     )
     assert f"Built {IMAGE}" in checkout.run(image)
     assert '"basis":"history"' in checkout.run(compose)
-    caller = Caller(checkout)
-    first, second, *_ = [item["item_id"] for item in caller.ask("GET", "/items")["items"]]
-    caller.rate(first, 4.5)
-    checkout.run(restart)
-    top = caller.ask("GET", "/users/newcomer/recommendations")
-    assert first not in [item["item_id"] for item in top["items"]]
-    checkout.run(backup)
-    caller.rate(second, 1.5)
-    assert caller.rated == {first: 4.5, second: 1.5}
+    with caller_of(checkout) as caller:
+        first, second, *_ = [item["item_id"] for item in caller.ask("GET", "/items")["items"]]
+        caller.rate(first, 4.5)
+        checkout.run(restart)
+        top = caller.ask("GET", "/users/newcomer/recommendations")
+        assert first not in [item["item_id"] for item in top["items"]]
+        checkout.run(backup)
+        caller.rate(second, 1.5)
+        assert caller.rated == {first: 4.5, second: 1.5}
     checkout.run(restore)
-    assert caller.rated == {first: 4.5}
+    with caller_of(checkout) as caller:
+        assert caller.rated == {first: 4.5}
     containers = container_engine.docker(
         "ps", "--filter", f"label=com.docker.compose.project={container_engine.project}",
         "--format", "{{.Status}}",
