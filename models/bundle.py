@@ -80,7 +80,7 @@ class UserHistories:
     def row_of(self, user_id: str) -> int | None:
         """The row of a user, None for a user nobody knows: a binary search, no index in memory."""
         key = np.bytes_(user_id.encode("utf-8"))
-        row = int(np.searchsorted(self.ids, key))
+        row = int(self.ids.searchsorted(key))
         return row if row < len(self.ids) and self.ids[row] == key else None
 
     def history_of(self, user_id: str) -> Histories:
