@@ -34,7 +34,7 @@ FENCED = re.compile(
 )
 DOCUMENTED = "127.0.0.1:3000"
 SERVES = re.compile(r"^make (run|serve)\b", re.MULTILINE)
-BLOCK_S = 240
+BLOCK_S = 600
 IMAGE_S = 900  # a block that builds images
 # A page's reader would see a refusal; here it must fail the block.
 STRICT = 'curl() { command curl --fail-with-body "$@"; }\nset -euo pipefail\n'
