@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -48,24 +49,27 @@ class ContainerEngine:
 
     def has(self, image: str) -> bool:
         """Whether an image is there, or comes from a registry."""
-        asked = (["docker", "image", "inspect", image], ["docker", "pull", "-q", image])
-        return any(subprocess.run(words, capture_output=True).returncode == 0 for words in asked)
+        asked = (["image", "inspect", image], ["pull", "-q", image])
+        return any(_answers(shutil.which("docker") or "docker", *words) for words in asked)
 
-    def provide_images(self, folder: Path) -> None:
-        """Have the images that ours are made from."""
-        if self.has(PYTHON) and self.has(REDIS):
-            return
-        root = folder / "debian"
-        subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", root],
-            check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-        shutil.copy(CERTIFICATES, root / str(CERTIFICATES).lstrip("/"))  # this machine's
-        subprocess.run(["tar", "-C", root, "-cf", folder / "debian.tar", "."], check=True)
-        self.docker("import", folder / "debian.tar", PYTHON)
-        self.docker("build", "-q", "-t", REDIS, "-", stdin=f"FROM {PYTHON}\n{DATA}")
-        shutil.rmtree(root)
+    def provide_images(self, folder: Path) -> list[str]:
+        """Have the images that ours are made from; the names of those that were made here."""
+        lacking = [image for image in (PYTHON, REDIS) if not self.has(image)]
+        if lacking:
+            root = folder / "debian"
+            subprocess.run(
+                ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", root],
+                check=True, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+            shutil.copy(CERTIFICATES, root / str(CERTIFICATES).lstrip("/"))  # this machine's
+            subprocess.run(["tar", "-C", root, "-cf", folder / "debian.tar", "."], check=True)
+            shutil.rmtree(root)
+        for image in lacking:
+            self.docker("import", folder / "debian.tar", image)
+            if image == REDIS:
+                self.docker("build", "-q", "-t", REDIS, "-", stdin=f"FROM {REDIS}\n{DATA}")
+        return lacking
 
 
 @pytest.fixture(scope="session")
@@ -83,14 +87,17 @@ def container_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conta
         stand_in = folder / "bin" / "docker"
         stand_in.parent.mkdir()
         stand_in.write_text(
-            f'#!/bin/sh\nif [ "$1" = compose ]; then shift; PYTHONPATH={ROOT} '
-            f'exec {sys.executable} -m tests.compose_v1 "$@"; fi\nexec {docker} "$@"\n'
+            f'#!/bin/sh\nif [ "$1" = compose ]; then shift; PYTHONPATH={quote(str(ROOT))} '
+            f'exec {quote(sys.executable)} -m tests.compose_v1 "$@"; fi\n'
+            f'exec {quote(docker)} "$@"\n'
         )
         stand_in.chmod(0o755)
         environment["PATH"] = f"{stand_in.parent}:{os.environ['PATH']}"
     engine = ContainerEngine(environment, environment["COMPOSE_PROJECT_NAME"])
-    engine.provide_images(folder)
+    made = engine.provide_images(folder)
     yield engine
+    if made:  # they have the names of others, who are not to meet them
+        engine.docker("image", "rm", "--force", *made)
 
 
 def _answers(*command: str) -> bool:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,12 +99,17 @@ class Checkout:
         return self._run(["bash", "-c", STRICT + text], timeout_s)
 
     def _run(self, command: list[str], timeout_s: float) -> str:
-        done = subprocess.run(
-            command, cwd=self.folder, env=self._environment(), timeout=timeout_s,
+        with subprocess.Popen(
+            command, cwd=self.folder, env=self._environment(), start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{command[-1]}\nprinted\n{done.stdout}"
-        return done.stdout
+        ) as running:  # fmt: skip
+            try:
+                printed, _ = running.communicate(timeout=timeout_s)
+            finally:  # nothing that it started may outlive it
+                with suppress(ProcessLookupError):
+                    os.killpg(running.pid, signal.SIGKILL)
+        assert running.returncode == 0, f"{command[-1]}\nprinted\n{printed}"
+        return printed
 
     def serve(self, text: str) -> None:
         """Start a block that serves, and wait until it does; what served before ends."""

@@ -119,6 +119,11 @@ def test_what_cannot_run_here_is_a_script_and_says_why(page: str) -> None:
             assert len(block.why_not or block.needs or "") > 8
 
 
+def test_what_needs_an_engine_is_where_it_is_rehearsed() -> None:
+    pages = [page for page in PAGES if any(block.needs == ENGINE for block in blocks_of(page))]
+    assert pages == ["docs/operations.md"], "tests/test_rehearsal.py reads no other"
+
+
 COMMAND = re.compile(r"(?<=`)make [^`]+(?=`)")
 
 

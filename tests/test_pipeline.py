@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from redis.exceptions import ConnectionError as LinkDown
 from redis.exceptions import ResponseError
 
 from service.metrics import Metrics
 from service.stores.circuit import Circuit
 from service.stores.guarded import ExchangeFailed, GuardedPipeline, Resting
 from service.stores.pipeline import Pipeline
-from service.stores.ratings import Given, RatingsStore, RepeatingPipeline
+from service.stores.ratings import PREFIX, Given, RatingsStore, RepeatingPipeline
 from service.stores.redis_link import Command, RedisLink
 from tests.loop_parts import server
 from tests.service_fixtures import RedisServer
@@ -27,7 +29,7 @@ def pipeline_at(url: str, timeout_s: float = PATIENT_S, failures: int = 2) -> Gu
     return GuardedPipeline(RedisLink(url, timeout_s, 4), Circuit(failures, 60.0, time.monotonic))
 
 
-async def outcomes(pipeline: GuardedPipeline, *commands: tuple[str, ...]) -> list[Any]:
+async def outcomes(pipeline: Pipeline, *commands: tuple[str, ...]) -> list[Any]:
     asked = (pipeline.ask(*command) for command in commands)
     return await asyncio.gather(*asked, return_exceptions=True)
 
@@ -81,6 +83,50 @@ def test_a_failed_exchange_is_one_failure_however_many_it_carried() -> None:
     asyncio.run(scene())
 
 
+def test_a_redis_that_refuses_the_connection_opens_the_circuit(redis_server: RedisServer) -> None:
+    async def scene() -> None:
+        pipeline = pipeline_at(f"{redis_server.url}/99", failures=2)  # there is no such database
+        for _ in range(2):
+            (refused,) = await outcomes(pipeline, ("GET", "a"))
+            assert isinstance(refused, ExchangeFailed)
+        with pytest.raises(Resting):
+            await pipeline.ask("GET", "a")
+        await pipeline.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("rubbish", [b"-MOVED 1 a\r\n", b"%1\r\n*1\r\n:1\r\n:2\r\n", b"?\r\n"])
+def test_no_rubbish_leaves_a_caller_waiting(rubbish: bytes) -> None:
+    async def rubbishing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            writer.write(rubbish)
+
+    async def scene() -> None:
+        async with server(rubbishing) as url, asyncio.timeout(PATIENT_S / 2):
+            pipeline = pipeline_at(url)
+            for error in await outcomes(pipeline, ("GET", "a"), ("GET", "b")):
+                assert isinstance(error, ExchangeFailed | ResponseError)
+            await pipeline.close()
+
+    asyncio.run(scene())
+
+
+def test_an_error_of_many_callers_leads_each_of_them_to_itself_alone() -> None:
+    async def scene() -> None:
+        async with server(closing) as url:
+            pipeline = Pipeline(RedisLink(url, PATIENT_S, 1))
+            failed = await outcomes(pipeline, *[("GET", "a")] * 50)
+            frames = traceback.extract_tb(failed[-1].__traceback__)
+            assert [frame.name for frame in frames].count("ask") == 1
+            await pipeline.close()
+
+    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+
+    asyncio.run(scene())
+
+
 class Counted(RedisLink):
     """A link that knows how many exchanges it had, and how many at once; each takes its time."""
 
@@ -123,7 +169,7 @@ def test_beyond_what_may_be_under_way_callers_join_the_next_exchange(
     asyncio.run(scene())
 
 
-def test_the_ratings_of_many_users_are_one_exchange(redis_server: RedisServer) -> None:
+def test_the_ratings_of_many_users_are_a_few_exchanges(redis_server: RedisServer) -> None:
     async def scene() -> None:
         link = Counted(redis_server.url, 1)
         link.going.set()
@@ -132,7 +178,34 @@ def test_the_ratings_of_many_users_are_one_exchange(redis_server: RedisServer) -
         await store.change(users[7], {"an-item": Given(4.0, 1_700_000_000)})
         deltas = await store.read_many(users)
         assert [n for n, delta in enumerate(deltas) if delta.ratings] == [7]
-        assert link.carried == [1, 100]
+        assert link.carried == [1, 16, 16, 16, 16, 16, 16, 4]
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_change_that_was_sent_again_has_a_version_of_its_own(redis_server: RedisServer) -> None:
+    """What was cached between the two must not count once others have changed something too."""
+    tokens: list[Any] = []
+
+    class Losing(RedisLink):
+        """Loses the first replies after Redis has done as it was told."""
+
+        async def ask_many(self, commands: Sequence[Command]) -> list[Any]:
+            replies = await super().ask_many(commands)
+            tokens.append(redis_server.command("HGET", PREFIX + "u", "@version"))
+            if len(tokens) == 1:
+                raise LinkDown("lost")
+            return replies
+
+    async def scene() -> None:
+        redis = RepeatingPipeline(Losing(redis_server.url, PATIENT_S, 1), 1)
+        store = RatingsStore(redis, Metrics(CollectorRegistry()))
+        given = {"an-item": Given(4.0, 1_700_000_000)}
+        await store.change("u", given)
+        first, again = tokens
+        assert first != again
+        assert (await store.read("u")).ratings == given
         await store.close()
 
     asyncio.run(scene())

@@ -41,8 +41,8 @@ class Pipeline:
             self._exchanges.add(exchange)
             exchange.add_done_callback(self._exchanges.discard)
         answer = await reply
-        if isinstance(answer, Exception):
-            raise answer
+        if isinstance(answer, Exception):  # others raise it too, each with a way of its own to it
+            raise answer.with_traceback(None)
         return answer
 
     async def close(self) -> None:

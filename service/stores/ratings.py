@@ -7,8 +7,9 @@ Per user one hash:
     @cleared    there once the history was replaced or deleted: the bundle's no longer counts
 
 A counter would repeat after a loss of data and old cached answers would come back to life; a token
-never does. Fields beginning with @ are ours: no item's id can. Every change is one script, so
-writers of one user lose nothing of each other's, and a reader sees all of a change or nothing.
+never does, not even where a change is sent again because its reply was lost: the time is part of
+it. Fields beginning with @ are ours: no item's id can. Every change is one script, so writers of
+one user lose nothing of each other's, and a reader sees all of a change or nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from service.stores.redis_link import LINK_ERRORS, Command
 PREFIX = "usher:ratings:"
 VERSION, CLEARED, TAKEN_BACK = b"@version", b"@cleared", b"-"
 SCANNED = 1000  # keys Redis looks at in one step of a scan, which blocks it
+READ_TOGETHER = 16  # whoever joins an exchange waits for the longest of its histories
 MAX_GIVEN = 20_000
 """Fields a user's hash may have, ratings and those taken back together."""
 
@@ -40,7 +42,8 @@ local added = 0
 for i = 3, #ARGV, 2 do added = added + 1 - redis.call('HEXISTS', KEYS[1], ARGV[i]) end
 if added > 0 and redis.call('HLEN', KEYS[1]) + added > tonumber(ARGV[2]) then return 0 end
 for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('HSET', KEYS[1], '@version', ARGV[1])
+local now = redis.call('TIME')
+redis.call('HSET', KEYS[1], '@version', ARGV[1] .. now[1] .. now[2])
 return 1
 """
 REPLACE = "redis.call('DEL', KEYS[1]) redis.call('HSET', KEYS[1], '@cleared', '1')" + CHANGE
@@ -93,8 +96,12 @@ class RatingsStore:
         return delta_of(reply)
 
     async def read_many(self, user_ids: Sequence[str]) -> list[Delta]:
-        """What `read` says of each user, in order; they share an exchange."""
-        return await asyncio.gather(*(self.read(user_id) for user_id in user_ids))
+        """What `read` says of each user, in order; READ_TOGETHER of them share an exchange."""
+        deltas: list[Delta] = []
+        for start in range(0, len(user_ids), READ_TOGETHER):
+            together = user_ids[start : start + READ_TOGETHER]
+            deltas += await asyncio.gather(*(self.read(user_id) for user_id in together))
+        return deltas
 
     async def user_ids(self) -> set[str]:
         """Everybody who ever changed a rating; of those who first do so meanwhile, some."""

@@ -15,7 +15,8 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError as LinkDown
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
 Command = tuple[bytes | str | int, ...]
 LINK_ERRORS = (RedisError, OSError, TimeoutError)
@@ -49,7 +50,7 @@ class RedisLink:
         try:
             async with asyncio.timeout(self._timeout_s):
                 if not connection.is_connected:
-                    await connection.connect()
+                    await self._connect(connection)
                 packed = connection.pack_commands(commands)
                 await connection.send_packed_command(packed, check_health=False)
                 replies = [await self._reply(connection) for _ in commands]
@@ -61,11 +62,19 @@ class RedisLink:
         self._idle.append(connection)
         return replies
 
+    async def _connect(self, connection: AbstractConnection) -> None:
+        try:
+            await connection.connect()
+        except ResponseError as refused:  # no reply to a command: nobody's has been sent
+            raise LinkDown(str(refused)) from refused
+
     async def _reply(self, connection: AbstractConnection) -> Any:
         try:
             return await connection.read_response(disable_decoding=True, disconnect_on_error=False)
         except ResponseError as unwelcome:  # a whole reply: the connection is good
             return unwelcome
+        except (TypeError, ValueError) as error:  # what the parser makes of some rubbish
+            raise InvalidResponse(str(error)) from error
 
     async def close(self) -> None:
         """Close the connections nobody is using."""

@@ -124,11 +124,15 @@ def _gaps(histories: Sequence[History]) -> str:
     """How far the chosen epochs' validation error is above that of training."""
     found = [(history, gap_at(history.chosen, history.epochs)) for history in histories]
     said = [
-        history.said(f"validation is {gap:.3f} above training as chosen.")
+        history.said(f"validation is {abs(gap):.3f} {_side(gap)} training as chosen.")
         for history, gap in found
         if gap is not None
     ]
     return "".join(f"{sentence} " for sentence in said)
+
+
+def _side(gap: float) -> str:
+    return "below" if gap < 0 else "above"
 
 
 def _figure(histories: Sequence[History], curve: Curve) -> Figure:
