@@ -76,7 +76,8 @@ class ContainerEngine:
 def container_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerEngine]:
     """Docker and Compose, if they are asked for; images take minutes to build."""
     if not os.environ.get(ASKED):
-        pytest.skip(f"builds images for minutes: {ASKED}=1 asks for it")
+        # Not unasked: it takes minutes, a daemon, and images of other projects' names for a while.
+        pytest.skip(f"builds images with Docker for minutes; {ASKED}=1 asks for it, as CI does")
     docker = shutil.which("docker")
     assert docker is not None, f"{ASKED} is set, and there is no docker"
     folder = tmp_path_factory.mktemp("engine")
