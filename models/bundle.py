@@ -7,6 +7,7 @@
     rate.onnx            histories and named items -> rating, spread and score
     weights.bin          the initialisers the graphs share
     catalog/*.npy        the item catalogue, columnar
+    titles/*.npy         its titles as they are searched
     items/*.npy          ratings counted and nearest neighbours of each item, columnar
     histories/*.npy      the histories of known users, columnar, sorted by user id, then item
 
@@ -37,6 +38,7 @@ from pydantic import ValidationError
 
 from models.catalog import Catalog
 from models.columns import ColumnFile, read_array, write_array
+from models.folded_titles import FoldedTitles
 from models.histories import Histories
 from models.item_columns import ItemColumns
 from models.manifest import FORMAT_VERSION, Description, FileDigest, Manifest
@@ -128,6 +130,11 @@ class Bundle:
         return Catalog.read(self.path / "catalog")
 
     @cached_property
+    def folded_titles(self) -> FoldedTitles:
+        """The catalogue's titles as they are searched, memory-mapped."""
+        return FoldedTitles.read(self.path / "titles")
+
+    @cached_property
     def items(self) -> ItemColumns:
         """Rating counts and neighbours of the items, memory-mapped."""
         return ItemColumns.read(self.path / "items")
@@ -170,6 +177,7 @@ def write_bundle(
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         catalog.write(folder / "catalog")
+        FoldedTitles.of(catalog.titles).write(folder / "titles")
         items.write(folder / "items")
         users.write(folder / "histories")
         description = describe(folder)

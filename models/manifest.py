@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT_VERSION: Literal[3] = 3
+FORMAT_VERSION: Literal[4] = 4
 
 
 class Record(BaseModel):
@@ -136,5 +136,5 @@ class Description(Record):
 class Manifest(Description):
     """A description, and what pins it to the files."""
 
-    format_version: Literal[3]
+    format_version: Literal[4]
     files: dict[str, FileDigest]

@@ -14,7 +14,7 @@ import bentoml
 from bentoml.exceptions import BentoMLException, NotFound
 
 from models.bundle import Bundle, BundleCorrupt, BundleMissing, open_bundle
-from service.engine import check_graphs
+from service.graph_calls import check_graphs
 
 MODEL_NAME = "usher"
 DEFAULT_TAG = f"{MODEL_NAME}:latest"

@@ -29,7 +29,7 @@ class Catalogue:
         self._columns = bundle.items
         self._filters = filters
         self._model = model_members(bundle)
-        self._titles = TitleSearch(bundle.catalog.titles)
+        self._titles = TitleSearch(bundle.folded_titles, len(bundle.catalog))
         counts = np.asarray(bundle.items.rating_counts, np.int64)
         self._most_rated = np.argsort(-counts, kind="stable")
         self._place = np.empty_like(self._most_rated)

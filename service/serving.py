@@ -12,6 +12,7 @@ import sys
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from models.histories import Histories
 from service.batcher import BatchLimits, MicroBatcher
 from service.edge.access_log import AccessLog
 from service.edge.keys import KeyRing
-from service.edge.traces import TracedBatcher, TracedCache, TracedRatings, Traces
 from service.engine import Engine, Estimates, Ranking, RankJob, RateJob
 from service.errors import NotReady
 from service.filters import Filters
@@ -35,6 +35,9 @@ from service.stores.guarded import GuardedPipeline
 from service.stores.ratings import RatingsStore, RepeatingPipeline
 from service.stores.redis_link import RedisLink
 from service.user_ratings import UserRatings
+
+if TYPE_CHECKING:
+    from service.edge.traces import Traces
 
 
 @dataclass
@@ -89,8 +92,8 @@ def open_recommender(
     if traces is None:
         ranker, rater = MicroBatcher(*ranking), MicroBatcher(*rating)
     else:
-        ranker = TracedBatcher(traces.tracer, "recommend", *ranking)
-        rater = TracedBatcher(traces.tracer, "rate", *rating)
+        ranker = traces.batcher("recommend", *ranking)
+        rater = traces.batcher("rate", *rating)
     cache = open_cache(settings, metrics, traces)
     ratings, stored = UserRatings(bundle, store, time.time), histories_of(bundle, store)
     return Recommender(bundle, engine, ranker, rater, stored, cache, ratings, metrics)
@@ -113,8 +116,12 @@ def limits_of(settings: Settings) -> BatchLimits:
 
 
 def open_traces(settings: Settings) -> Traces | None:
-    """Traces, if they are asked for. Raises SettingsRefused if they cannot be made."""
-    return Traces(settings.traces, settings.traces_share) if settings.traces else None
+    """Traces, if they are asked for; only then is OpenTelemetry's SDK loaded."""
+    if settings.traces is None:
+        return None
+    from service.edge.traces import Traces
+
+    return Traces(settings.traces, settings.traces_share)
 
 
 def open_access_log(settings: Settings, metrics: Metrics) -> AccessLog:
@@ -137,9 +144,7 @@ def open_cache(settings: Settings, metrics: Metrics, traces: Traces | None) -> A
             settings.cache_url, settings.cache_timeout_ms / 1000, settings.cache_connections
         )
         circuit = Circuit(settings.cache_failures, settings.cache_rest_ms / 1000, time.monotonic)
-        redis = (
-            TracedCache(traces.tracer, link, circuit) if traces else GuardedPipeline(link, circuit)
-        )
+        redis = traces.cache(link, circuit) if traces else GuardedPipeline(link, circuit)
     return AnswerCache(redis, metrics, settings.cache_ttl_s, random.Random())
 
 
@@ -149,11 +154,7 @@ def open_store(settings: Settings, metrics: Metrics, traces: Traces | None) -> R
         return None
     connections = settings.ratings_connections
     link = RedisLink(settings.ratings_url, settings.ratings_timeout_ms / 1000, connections)
-    redis = (
-        TracedRatings(traces.tracer, link, connections)
-        if traces
-        else RepeatingPipeline(link, connections)
-    )
+    redis = traces.ratings(link, connections) if traces else RepeatingPipeline(link, connections)
     return RatingsStore(redis, metrics)
 
 

@@ -6,6 +6,7 @@ one sentence; a setting nobody reads does not exist.
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from service.errors import SettingsRefused
 
 Provider = Literal["tensorrt", "cuda", "cpu"]
 PositiveInt = Annotated[int, Field(gt=0)]
+EXPORTER = "opentelemetry-exporter-otlp-proto-http"
 SECRETIVE = ("_URL", "_KEYS", "_TRACES")
 """Ends of names whose values are never told: a URL may hold a password."""
 
@@ -147,10 +149,20 @@ class Settings(BaseSettings):
 
     @field_validator("traces")
     @classmethod
-    def _is_http(cls, value: str | None) -> str | None:
+    def _can_be_sent_to(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("a collector's URL begins with http:// or https://")
+        if value is not None and not _installed(EXPORTER):
+            raise ValueError(f"the package {EXPORTER} is not installed")
         return value
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def read_settings() -> Settings:

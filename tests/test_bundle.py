@@ -88,7 +88,7 @@ def test_another_format_version_is_refused_as_such(bundle: Bundle, tmp_path: Pat
     (copy / "manifest.json").write_bytes(text)
     (copy / "manifest.sha256").write_text(hashlib.sha256(text).hexdigest() + "\n")
     with pytest.raises(
-        BundleIncompatible, match="format version 1, and this version of Usher reads 3"
+        BundleIncompatible, match="format version 1, and this version of Usher reads 4"
     ):
         open_bundle(copy)
 

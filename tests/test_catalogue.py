@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle
+from models.folded_titles import FoldedTitles
 from service.api.parsing import read_query
 from service.catalogue import Catalogue
 from service.filters import Filters
@@ -129,6 +130,7 @@ def test_how_well_a_title_fits_comes_before_how_often_it_was_rated(bundle: Bundl
         titles[order[place]] = title
     renamed = Bundle(bundle.path, bundle.digest, bundle.manifest)
     vars(renamed)["catalog"] = replace(bundle.catalog, titles=titles)
+    vars(renamed)["folded_titles"] = FoldedTitles.of(titles)
     page = json.loads(Catalogue(renamed, Filters(renamed.catalog)).page(ItemQuery(query="toy")))
     found = [item["title"] for item in page["items"]]
     assert found == ["Toy", "Toy Two", "Toys", "A Toy", "My toys"]

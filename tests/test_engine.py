@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from models.bundle import Bundle
 from models.histories import Histories
 from models.manifest import Manifest
-from service.engine import Engine, Ranking, RankJob, RateJob, check_graphs
+from service.engine import Engine, Ranking, RankJob, RateJob
 from service.errors import ModelNotServable, UnknownGenre
 from service.filters import Filters
+from service.graph_calls import check_graphs
 from service.providers import engine_folder, gpu_kind, options_of
 from service.schemas import Selection
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.title_search import PREFIX, WHOLE, WITHIN, TitleSearch, fold
+from models.folded_titles import FoldedTitles, fold
+from service.title_search import PREFIX, WHOLE, WITHIN, TitleSearch
 
 TITLES = [
     "Toy Story",
@@ -35,8 +36,13 @@ TITLES = [
 ]
 
 
+def search_of(titles: list[str]) -> TitleSearch:
+    """A search of titles that were stored and read, as a bundle's are."""
+    return TitleSearch(FoldedTitles.of(titles), len(titles))
+
+
 def found(query: str, titles: list[str] = TITLES) -> dict[str, int]:
-    items, fits = TitleSearch(titles).find(query)
+    items, fits = search_of(titles).find(query)
     assert items.tolist() == sorted(set(items.tolist()))
     return {titles[item]: int(fit) for item, fit in zip(items, fits, strict=True)}
 
@@ -87,7 +93,7 @@ words = st.lists(st.text("abAé1", min_size=1, max_size=3), min_size=1, max_size
 
 @given(titles, words)
 def test_a_loop_over_the_titles_finds_the_same(titles: list[str], words: list[str]) -> None:
-    items, fits = TitleSearch(titles).find(" ".join(words))
+    items, fits = search_of(titles).find(" ".join(words))
     phrase = " ".join(map(plain, words))
     expected = []
     for item, title in enumerate(titles):
@@ -100,7 +106,7 @@ def test_a_loop_over_the_titles_finds_the_same(titles: list[str], words: list[st
 
 @given(st.text(max_size=30).filter(fold))
 def test_every_title_is_found_by_itself(title: str) -> None:
-    items, fits = TitleSearch(["other", title, "z"]).find(title)
+    items, fits = search_of(["other", title, "z"]).find(title)
     assert 1 in items.tolist()
     assert fits[items.tolist().index(1)] == WHOLE
 
@@ -111,6 +117,6 @@ def test_a_folded_text_is_words_with_a_space_between(text: str) -> None:
 
 
 def test_an_empty_catalogue_holds_nothing() -> None:
-    items, fits = TitleSearch([]).find("toy")
+    items, fits = search_of([]).find("toy")
     assert (len(items), len(fits)) == (0, 0)
     assert items.dtype == np.int64

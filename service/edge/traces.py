@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from opentelemetry import trace
@@ -26,8 +25,6 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.batcher import Answer, Job, MicroBatcher
-from service.errors import SettingsRefused
-from service.settings import Settings
 from service.stores.circuit import Circuit
 from service.stores.guarded import GuardedPipeline
 from service.stores.pipeline import Pipeline
@@ -35,19 +32,6 @@ from service.stores.ratings import RepeatingPipeline
 from service.stores.redis_link import RedisLink
 
 EXPORT_TIMEOUT_S = 5.0
-EXPORTER = "opentelemetry-exporter-otlp-proto-http"
-
-
-def check_installed(settings: Settings) -> None:
-    """Raises SettingsRefused if traces are asked for and their exporter is not installed."""
-    if settings.traces is None:
-        return
-    try:
-        version(EXPORTER)
-    except PackageNotFoundError:
-        raise SettingsRefused(
-            f"USHER_TRACES cannot be used: the package {EXPORTER} is not installed."
-        ) from None
 
 
 class Traces:
@@ -100,6 +84,18 @@ class Traces:
         )
         if status >= 500 or status == 0:
             span.set_status(Status(StatusCode.ERROR))
+
+    def cache(self, link: RedisLink, circuit: Circuit) -> GuardedPipeline:
+        """The way to the cache's Redis, traced."""
+        return TracedCache(self.tracer, link, circuit)
+
+    def ratings(self, link: RedisLink, at_once: int) -> RepeatingPipeline:
+        """The way to the ratings Redis, traced."""
+        return TracedRatings(self.tracer, link, at_once)
+
+    def batcher(self, graph: str, *parts: Any) -> MicroBatcher[Any, Any]:
+        """A traced micro-batcher of `parts`."""
+        return TracedBatcher(self.tracer, graph, *parts)
 
     def close(self, timeout_s: float) -> None:
         """Send what waits, for at most `timeout_s`: a collector may not answer."""

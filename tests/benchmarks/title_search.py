@@ -14,6 +14,7 @@ from statistics import median
 
 from rich import print
 
+from models.folded_titles import FoldedTitles
 from service.title_search import TitleSearch
 from training.sources.synthetic_words import title
 
@@ -26,8 +27,9 @@ def main() -> None:
     """Print one line for folding the catalogue, and one a query."""
     titles = [title(number) for number in range(ITEMS)]
     start = time.perf_counter()
-    search = TitleSearch(titles)
+    folded = FoldedTitles.of(titles)
     print(f"{ITEMS:,} titles folded in {time.perf_counter() - start:.2f} s, {platform.machine()}")
+    search = TitleSearch(folded, ITEMS)
     names = {"first": titles[0].lower(), "word": titles[1].split()[-1].lower()}
     for query in (query.format(**names) for query in QUERIES):
         seconds = []
