@@ -1,13 +1,14 @@
 """The BentoML service: what starts it, what a worker opens and closes, and the typed method.
 
 The process that supervises workers imports this too, and answers nothing: what answers is imported
-by workers alone (`service.worker`), which is a third of the time to the first answer. The model is
-verified once before any worker starts and again in each of them; what is wrong with it is told in
-one sentence and nothing is served.
+by workers alone (`service.worker`). The model is verified once before any worker starts, and again
+by a worker that finds another or a changed one; what is wrong with it is told in one sentence and
+nothing is served.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import bentoml
 from pydantic import ConfigDict
 
-from models.bundle import Bundle, BundleError
+from models.bundle import Bundle, BundleError, fingerprint
 from service.bundles import find_bundle
 from service.edge.listening import check_guarded
 from service.errors import ServiceError
@@ -32,6 +33,10 @@ from service.tuning import (
 
 if TYPE_CHECKING:
     from service.worker import Worker
+
+
+VERIFIED = "_USHER_VERIFIED"
+"""The variable in which workers are told the fingerprint of the bundle that was verified."""
 
 
 @cache
@@ -59,9 +64,11 @@ class Usher:
         try:
             settings = read_settings()
             check_guarded(settings)
-            check_graphs(_find_bundle(settings).manifest)
+            bundle = _find_bundle(settings)
+            check_graphs(bundle.manifest)
         except (BundleError, ServiceError) as error:
             sys.exit(f"Usher does not start. {error}")
+        os.environ[VERIFIED] = fingerprint(bundle)
         sweep_counts_folders()
 
     @bentoml.on_startup
@@ -104,7 +111,8 @@ class Usher:
 def _find_bundle(settings: Settings) -> Bundle:
     bento = _service.bento
     packed = [str(model.tag) for model in bento.info.all_models] if bento is not None else []
-    return find_bundle(settings.model, packed[0] if packed else None, settings.model_pointer)
+    seen = os.environ.get(VERIFIED)
+    return find_bundle(settings.model, packed[0] if packed else None, settings.model_pointer, seen)
 
 
 _service: Any = Usher  # what the decorators have made of the class

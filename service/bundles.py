@@ -20,12 +20,15 @@ MODEL_NAME = "usher"
 DEFAULT_TAG = f"{MODEL_NAME}:latest"
 
 
-def find_bundle(model: str | None, packed: str | None, pointer: Path | None = None) -> Bundle:
+def find_bundle(
+    model: str | None, packed: str | None, pointer: Path | None = None, seen: str | None = None
+) -> Bundle:
     """Find and verify a bundle. `packed` is the tag of the model in the Bento, if there is one.
 
-    Raises BundleError: BundleMissing if there is none, else what `open_bundle` raises.
+    seen: as `open_bundle` takes it. Raises BundleError: BundleMissing if there is none, else what
+    `open_bundle` raises.
     """
-    return open_bundle(locate(pointed_at(pointer) or model or packed or DEFAULT_TAG))
+    return open_bundle(locate(pointed_at(pointer) or model or packed or DEFAULT_TAG), seen)
 
 
 def pointed_at(pointer: Path | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from models.bundle import (
     BundleIncompatible,
     BundleMissing,
     UserHistories,
+    fingerprint,
     open_bundle,
 )
 from models.catalog import Catalog
@@ -76,6 +78,33 @@ def test_missing_and_extra_files_are_refused_by_name(bundle: Bundle, tmp_path: P
         open_bundle(copy)
     with pytest.raises(BundleMissing, match="elsewhere"):
         open_bundle(tmp_path / "elsewhere")
+
+
+def test_what_was_verified_is_read_again_once_a_file_has_changed(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle.path, copy)
+    seen = fingerprint(open_bundle(copy))
+    with monkeypatch.context() as patched:
+        patched.delattr("models.bundle.file_digest")  # nothing is read
+        assert open_bundle(copy, seen).digest == bundle.digest
+        with pytest.raises(NameError):
+            open_bundle(bundle.path, seen)  # the same bytes, but other files
+    weights = copy / "weights.bin"
+    times = weights.stat()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(BundleCorrupt, match=r"weights\.bin"):
+        open_bundle(copy, seen)
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert open_bundle(copy, seen).digest == bundle.digest
+    weights.unlink()
+    with pytest.raises(BundleCorrupt, match=r"lacks the file weights\.bin"):
+        open_bundle(copy, seen)
 
 
 def test_another_format_version_is_refused_as_such(bundle: Bundle, tmp_path: Path) -> None:

@@ -156,6 +156,39 @@ def test_where_all_items_are_taught_the_lesson_is_what_drawn_pairs_come_to(
     assert lesson("all", everything)[0] == pytest.approx(0.8 * expected + 0.2 * of_hidden, rel=1e-4)
 
 
+@pytest.mark.parametrize("pairs", [400, "all"])
+def test_what_a_teacher_remembers_may_go_untaught(
+    ratings: Ratings, pairs: int | Literal["all"]
+) -> None:
+    teacher, histories = teacher_of(200, 80, 4), ratings.histories()
+    network = HybridVAE(
+        Architecture(n_factors=4, hidden_dims=(8,), latent_dim=4), 80, torch.arange(1.0, 6.0), 3.0
+    ).eval()
+    users = np.arange(10, 40)
+    part = histories.take(users)
+    vectors = network.users_of(*map(torch.from_numpy, (part.items, part.ratings, part.offsets)))
+    tutor = Tutor(RatingLessons.of(teacher, histories, pairs, rated_pairs=False))
+    hide = np.ones(len(part.items), bool)
+    lessons = tutor.lessons(users, part, hide, np.random.default_rng(0))
+    counts = Counts(ratings=0, liked=0, pairs=len(lessons.rows_S), users=len(users))
+    popularity = np.bincount(histories.items, minlength=80) / len(histories.items)
+    fresh = np.ones((30, 80), bool)
+    fresh[part.rows, part.items] = False
+    if pairs == "all":
+        assert len(lessons.rows_S) == 0
+        taught = np.broadcast_to((popularity + 1 / 80) / 2, (30, 80)) * fresh / 30
+    else:
+        taught = np.zeros((30, 80))
+        np.add.at(taught, (lessons.rows_S.numpy(), lessons.items_S.numpy()), 1 / counts.pairs)
+        assert fresh[taught > 0].all()
+        assert (taught[fresh] > 0).mean() > 0.9
+    rows, items = np.divmod(np.arange(30 * 80), 80)
+    rated = network.rate(vectors, torch.from_numpy(rows), torch.from_numpy(items))[0]
+    squared = np.square(rated.detach().numpy().reshape(30, 80) - dense(teacher)[users])
+    found = float(rating_lesson(network, vectors, lessons, counts).detach())
+    assert found == pytest.approx((squared * taught).sum(), rel=1e-4)
+
+
 def test_a_student_comes_closer_to_its_teacher(ratings: Ratings, tmp_path: Path) -> None:
     split = split_ratings(ratings, "random", 42)
     teacher = teacher_of(200, 80, 3)

@@ -84,6 +84,8 @@ class Teaching(Section):
     weighted so, for catalogues of some thousands of items."""
     weight: float = Field(4.0, ge=0)
     """Weight of the squared difference from the teacher, on those and on the hidden pairs each."""
+    rated_pairs: bool = True
+    """Whether it also teaches pairs that were rated, of which it has seen the ratings."""
     side_information: bool = False
     """Whether the teacher is told user attributes, genres and years of release too."""
 
@@ -237,13 +239,13 @@ class Configuration(Section):
         own, shared = training.teacher, self.training.teacher
         if member.kind == "ridge-fold-in" and shared is None:
             raise ValueError(f"the member {member.name} needs training.teacher's item factors")
-        taught = {"weight", "pairs_per_user"}
+        taught = {"weight", "pairs_per_user", "rated_pairs"}
         if own and (
             not shared or own.model_dump(exclude=taught) != shared.model_dump(exclude=taught)
         ):
             raise ValueError(
                 f"the member {member.name} asks for a teacher of its own: all share "
-                "training.teacher, whose weight and pairs_per_user alone may differ"
+                "training.teacher, and only its weight, pairs_per_user and rated_pairs may differ"
             )
         if own and training.time_effects != self.training.time_effects:
             raise ValueError(

@@ -45,10 +45,23 @@ HIDDEN_PART = 0.2  # of the rating lesson is about hidden pairs, where all items
 
 @dataclass(frozen=True)
 class Everywhere:
-    """What a teacher says of the rating of every item; weight_I, of sum 1, how much each counts."""
+    """What a teacher says of the rating of every item; weight_I, of sum 1, how much each counts.
+
+    untaught: int64 rows and items of pairs it says nothing of; with it nothing is said of hidden
+    pairs either. None: it teaches all.
+    """
 
     ratings_BI: Tensor
     weight_I: Tensor
+    untaught: tuple[Tensor, Tensor] | None = None
+
+    def to(self, device: torch.device) -> Everywhere:
+        """The same on another device."""
+        rows_items = self.untaught
+        return Everywhere(
+            self.ratings_BI.to(device), self.weight_I.to(device),
+            None if rows_items is None else (rows_items[0].to(device), rows_items[1].to(device)),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,10 +84,7 @@ class Lessons:
             self.items_S.to(device),
             self.ratings_S.to(device),
             None if self.preference_BI is None else self.preference_BI.to(device),
-            self.everywhere
-            and Everywhere(
-                self.everywhere.ratings_BI.to(device), self.everywhere.weight_I.to(device)
-            ),
+            self.everywhere and self.everywhere.to(device),
         )
 
 
@@ -192,11 +202,15 @@ def rating_lesson(network: HybridVAE, users: UserVectors, lessons: Lessons, n: C
     """Mean squared difference from the teacher's ratings (Hinton et al. 2015, for regression)."""
     predicted_S, _ = network.rate(users, lessons.rows_S, lessons.items_S)
     of_pairs = mean_or_zero((predicted_S - lessons.ratings_S).square(), n.pairs)
-    if lessons.everywhere is None:
+    everywhere = lessons.everywhere
+    if everywhere is None:
         return of_pairs
-    difference_BI = network.rate_all(users) - lessons.everywhere.ratings_BI
-    of_all = mean_or_zero(difference_BI.square() @ lessons.everywhere.weight_I, n.users)
-    return torch.lerp(of_all, of_pairs, HIDDEN_PART)
+    difference_BI = network.rate_all(users) - everywhere.ratings_BI
+    if everywhere.untaught is not None:
+        nothing = difference_BI.new_zeros(())
+        difference_BI = difference_BI.index_put(everywhere.untaught, nothing)
+    of_all = mean_or_zero(difference_BI.square() @ everywhere.weight_I, n.users)
+    return of_all if everywhere.untaught is not None else of_all.lerp(of_pairs, HIDDEN_PART)
 
 
 def preference_lesson(log_preference_BI: Tensor, taught_BI: Tensor, n: Counts) -> Tensor:

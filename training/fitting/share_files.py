@@ -37,7 +37,7 @@ def write_shares(shares: Sequence[Share], folder: Path) -> None:
         "scale": ratings.scale.model_dump(),
         "origin": vars(ratings.origin),
         "fold": first.fold.name,
-        "pairs_per_user": on_ratings and on_ratings.pairs_per_user,
+        "pairs": on_ratings and [on_ratings.pairs_per_user, on_ratings.rated_pairs],
         "ranking": on_ranking and [on_ranking.sharpness, on_ranking.teacher.liked_from],
     }
     (folder / COMMON).write_text(json.dumps(common))
@@ -88,15 +88,13 @@ def _tutor(
     common: dict[str, Any], columns: dict[str, Any], ahead: dict[str, Any], folder: Path
 ) -> Tutor | None:
     on_ratings = on_ranking = None
-    if common["pairs_per_user"] is not None:
+    if common["pairs"] is not None:
         teacher: dict[str, Any] = {
             name.removeprefix(TEACHER): value if value.ndim else float(value)
             for name, value in columns.items()
             if name.startswith(TEACHER)
         }
-        on_ratings = RatingLessons(
-            Teacher(**teacher), ahead["popularity"], common["pairs_per_user"]
-        )
+        on_ratings = RatingLessons(Teacher(**teacher), ahead["popularity"], *common["pairs"])
     if common["ranking"] is not None:
         sharpness, liked_from = common["ranking"]
         on_ranking = RankingLessons(EASE(read_array(folder / EASE_WEIGHTS), liked_from), sharpness)

@@ -109,34 +109,63 @@ class RatingLessons:
 
     popularity: float64 [I]: each item's share of ratings. pairs_per_user: "all" is what ever more
     pairs come to, without the noise of drawing them, and costs a batch of B users B x I numbers.
+    rated_pairs: whether pairs that were rated are among them; of those the teacher does not
+    predict, it remembers.
     """
 
     teacher: Teacher
     popularity: NDArray[np.float64]
     pairs_per_user: int | Literal["all"]
+    rated_pairs: bool = True
 
     @staticmethod
     def of(
-        teacher: Teacher, histories: Histories, pairs_per_user: int | Literal["all"]
+        teacher: Teacher,
+        histories: Histories,
+        pairs_per_user: int | Literal["all"],
+        *,
+        rated_pairs: bool = True,
     ) -> RatingLessons:
         """Lessons whose popular half of pairs follows the items of `histories`."""
         counts = np.bincount(histories.items, minlength=len(teacher.item_bias))
-        return RatingLessons(teacher, counts / counts.sum(), pairs_per_user)
+        return RatingLessons(teacher, counts / counts.sum(), pairs_per_user, rated_pairs)
 
     @property
     def drawn_per_user(self) -> int:
         """How many pairs are drawn: none where all are taught."""
         return 0 if self.pairs_per_user == "all" else self.pairs_per_user
 
-    def everywhere(self, users: NDArray[np.int64]) -> Everywhere | None:
-        """Every item's rating by each of the users, if all are taught."""
+    def everywhere(self, users: NDArray[np.int64], histories: Histories) -> Everywhere | None:
+        """What each user, whose histories these are, would rate every item, if all are taught."""
         if self.pairs_per_user != "all":
             return None
         weight_I = (self.popularity + 1 / len(self.popularity)) / 2
+        rated = (torch.from_numpy(histories.rows), torch.from_numpy(histories.items))
         return Everywhere(
             torch.from_numpy(self.teacher.rate_all(users)),
             torch.from_numpy(weight_I.astype(np.float32)),
+            None if self.rated_pairs else rated,
         )
+
+    def pairs(
+        self, histories: Histories, hide: NDArray[np.bool_], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and items, int64 [S] each: drawn pairs and then the hidden ones of the histories.
+
+        Without rated pairs: those drawn pairs that were not rated.
+        """
+        users = len(histories)
+        rows = np.arange(users, dtype=np.int64).repeat(self.drawn_per_user)
+        items = self.draw(users, rng)
+        if self.rated_pairs:
+            return (
+                np.concatenate([rows, histories.rows[hide]]),
+                np.concatenate([items, histories.items[hide]]),
+            )
+        catalogue = len(self.popularity)
+        rated = histories.rows * catalogue + histories.items
+        fresh = ~np.isin(rows * catalogue + items, rated)
+        return rows[fresh], items[fresh]
 
     def draw(self, users: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Random items int64 [users * drawn_per_user], half uniform and half by popularity.
@@ -180,18 +209,16 @@ class Tutor:
         hide: NDArray[np.bool_],
         rng: np.random.Generator,
     ) -> Lessons:
-        """Lessons on random pairs, or all, and on the hidden ones, and on each user's preference.
+        """Lessons on pairs of the users and items, and on each user's preference.
 
         users: int64 [B], whose whole histories are `histories`; hide: bool [N], their hidden part.
         """
         rows = items = np.zeros(0, np.int64)
         taught, everywhere = np.zeros(0, np.float32), None
         if self.ratings is not None:
-            drawn = np.arange(len(users), dtype=np.int64).repeat(self.ratings.drawn_per_user)
-            rows = np.concatenate([drawn, histories.rows[hide]])
-            items = np.concatenate([self.ratings.draw(len(users), rng), histories.items[hide]])
+            rows, items = self.ratings.pairs(histories, hide, rng)
             taught = self.ratings.teacher.rate(users[rows], items)
-            everywhere = self.ratings.everywhere(users)
+            everywhere = self.ratings.everywhere(users, histories)
         return Lessons(
             torch.from_numpy(rows),
             torch.from_numpy(items),

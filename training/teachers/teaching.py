@@ -33,8 +33,10 @@ def tutor_of(
     """What a configuration takes from a teacher fitted to `rows`, and from EASE, fitted here."""
     settings, on_ratings, on_ranking = configuration.training, None, None
     if settings.teacher is not None and teacher is not None:
-        pairs = settings.teacher.pairs_per_user
-        on_ratings = RatingLessons.of(teacher, ratings.histories(rows), pairs)
+        on_ratings = RatingLessons.of(
+            teacher, ratings.histories(rows), settings.teacher.pairs_per_user,
+            rated_pairs=settings.teacher.rated_pairs,
+        )  # fmt: skip
     if settings.ranking_teacher is not None:
         ease = fit_ease(
             ratings,
