@@ -196,3 +196,9 @@ def service(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Iterato
             yield running
     finally:
         server.stop()
+
+
+@pytest.fixture
+def client(service: Service) -> httpx.Client:
+    """A client of that service."""
+    return service.client

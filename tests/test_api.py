@@ -5,54 +5,20 @@ The oracle is a session of the test's own, fed by hand, and numpy.
 
 from __future__ import annotations
 
-import json
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx
 import numpy as np
-import onnxruntime as ort
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from models.bundle import Bundle
 from models.histories import Histories
 from service.api.model import years_of
-from service.api.parsing import read_query
-from service.errors import InvalidRequest
 from service.model_schemas import ModelCard
-from service.schemas import (
-    ManyRecommendations,
-    Predictions,
-    ProblemDocument,
-    Recommendations,
-    Selection,
-)
-from tests.service_fixtures import Service
+from service.schemas import ManyRecommendations, Predictions, Recommendations
+from tests.api_parts import TOLERANCE, history_feed, session, without
 from tests.small_ratings import blank_catalog
-
-TOLERANCE = 0.0011  # 0.001 between batches of different sizes, and the rounding
-
-
-@pytest.fixture
-def client(service: Service) -> httpx.Client:
-    return service.client
-
-
-def session(bundle: Bundle, graph: str) -> ort.InferenceSession:
-    path = bundle.recommend_graph if graph == "recommend" else bundle.rate_graph
-    return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-
-def history_feed(history: Histories) -> dict[str, NDArray[Any]]:
-    return {
-        "history_items": history.items,
-        "history_ratings": history.ratings,
-        "history_offsets": history.offsets,
-    }
 
 
 def rate_by_hand(
@@ -73,15 +39,6 @@ def assert_interval(bundle: Bundle, answered: Any, rating: float, spread: float)
     assert answered["low"] == pytest.approx(max(low, scale.minimum), abs=TOLERANCE)
     assert answered["high"] == pytest.approx(min(high, scale.maximum), abs=TOLERANCE)
     assert answered["coverage"] == pytest.approx(calibration.coverage)
-
-
-def problem(response: httpx.Response, status: int) -> dict[str, Any]:
-    assert response.headers["content-type"] == "application/problem+json", response.text
-    assert response.status_code == status, response.text
-    document: dict[str, Any] = response.json()
-    ProblemDocument.model_validate(document)
-    assert document["status"] == status
-    return document
 
 
 # ---- recommendations
@@ -179,12 +136,6 @@ def test_rated_items_may_come_with_their_rating_and_a_prediction_without_it(
         assert_interval(bundle, item["interval"], rating[0], spread[0])
 
 
-def without(history: Histories, index: int) -> Histories:
-    kept = np.array([item != index for item in history.items])
-    items = history.items[kept]
-    return Histories(items, history.ratings[kept], np.array([0, len(items)], np.int64))
-
-
 def test_given_ratings_get_a_stored_users_answer(client: httpx.Client, bundle: Bundle) -> None:
     items, ratings = bundle.users.history_of("5").of(0)
     given_ratings = [
@@ -255,7 +206,7 @@ def test_predictions_for_given_ratings_and_for_nobody(client: httpx.Client, bund
     assert left_out == pytest.approx(nobody["items"][0]["predicted_rating"], abs=TOLERANCE)
 
 
-# ---- the model, the document
+# ---- the model
 
 
 def test_the_model_tells_how_good_it_is(client: httpx.Client, bundle: Bundle) -> None:
@@ -271,186 +222,3 @@ def test_the_model_tells_how_good_it_is(client: httpx.Client, bundle: Bundle) ->
     years = [int(year) for year in bundle.catalog.years if year]
     assert card["years"] == {"first": min(years), "last": max(years)}
     assert years_of(blank_catalog(3)) is None
-
-
-def test_the_document_is_openapi_3_1_with_examples(client: httpx.Client) -> None:
-    document = client.get("/v1/openapi.json").json()
-    assert document["openapi"].startswith("3.1")
-    get = document["paths"]["/v1/users/{user_id}/recommendations"]["get"]
-    query = {p["name"] for p in get["parameters"] if p["in"] == "query"}
-    assert query == set(Selection.model_fields)
-    assert set(document["paths"]) == {
-        "/v1/users/{user_id}/recommendations",
-        "/v1/users/{user_id}/recommendations/{item_id}/explanation",
-        "/v1/recommendations",
-        "/v1/predictions",
-        "/v1/users/{user_id}/ratings",
-        "/v1/users/{user_id}/ratings/{item_id}",
-        "/v1/items",
-        "/v1/items/{item_id}",
-        "/v1/items/{item_id}/similar",
-        "/v1/model",
-        "/v1/users",
-        "/v1/explanations",
-    }
-    schemas = document["components"]["schemas"]
-    for name in (
-        "RecommendationRequest", "PredictionRequest", "ExplanationRequest", "NewRating",
-        "ProblemDocument", "UserPage",
-    ):  # fmt: skip
-        assert schemas[name]["examples"], name
-    for path in document["paths"].values():
-        for operation in path.values():
-            assert "422" not in operation["responses"], "FastAPI's own shape of errors is not ours"
-            assert "application/problem+json" in operation["responses"]["default"]["content"]
-
-
-def test_the_documents_references_lead_somewhere(client: httpx.Client) -> None:
-    text = client.get("/v1/openapi.json").text
-    schemas = json.loads(text)["components"]["schemas"]
-    references = [part.split('"', 1)[0] for part in text.split("#/components/schemas/")[1:]]
-    assert references
-    assert set(references) <= set(schemas)
-
-
-# ---- errors
-
-
-@pytest.mark.parametrize(
-    ("query", "told"),
-    [
-        ("k=0", "query k"),
-        ("k=101", "query k"),
-        ("k=ten", "query k"),
-        ("k=1&k=2", "query k"),
-        ("k=" + "9" * 5000, "query k"),
-        ("genre=Knitting", "Knitting"),
-        ("exclude=no-such-item", "no-such-item"),
-        ("exclude=a%20b", "query exclude 0"),
-        ("year_min=MCMXC", "query year_min"),
-        ("year_min=2000&year_max=1990", "year_min is later"),
-        ("include_seen=perhaps", "query include_seen"),
-        ("gener=Comedy", "query gener: there is no such parameter"),
-        ("k=5&limit=3", "query limit"),
-    ],
-)
-def test_a_bad_parameter_is_named(client: httpx.Client, query: str, told: str) -> None:
-    document = problem(client.get(f"/v1/users/1/recommendations?{query}"), 422)
-    assert told in document["detail"]
-    assert len(document["detail"]) < 500
-
-
-@pytest.mark.parametrize("user_id", ["x" * 300, "a b", "ü", "a:b", "%00"])
-def test_an_impossible_id_is_refused(client: httpx.Client, user_id: str) -> None:
-    document = problem(client.get(f"/v1/users/{user_id}/recommendations"), 422)
-    assert "A-Za-z0-9._-" in document["detail"]
-
-
-def test_a_line_feed_in_a_path_is_refused_like_any_error(client: httpx.Client) -> None:
-    document = problem(client.get("/v1/users/1%0A/recommendations"), 400)
-    assert "line feed" in document["detail"]
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "told"),
-    [
-        ("recommendations", {}, "give either ratings or user_ids"),
-        ("recommendations", {"ratings": [], "user_ids": ["1"]}, "either ratings or user_ids"),
-        ("recommendations", {"ratings": [], "k": "ten"}, "body k"),
-        ("recommendations", {"ratings": [], "k": "10"}, "body k"),
-        ("recommendations", {"ratings": [], "k": 101}, "body k"),
-        ("recommendations", {"ratings": [], "kk": 1}, "body kk"),
-        ("recommendations", {"ratings": [{"item_id": "1", "rating": "4"}]}, "body ratings 0"),
-        ("recommendations", {"ratings": [{"item_id": "1", "rating": 5.5}]}, "0.5 to 5"),
-        ("recommendations", {"ratings": [{"item_id": "1", "rating": 4}] * 2}, "rated twice"),
-        ("recommendations", {"ratings": [{"item_id": "zzz", "rating": 4}]}, "no item zzz"),
-        ("recommendations", {"user_ids": []}, "body user_ids"),
-        ("recommendations", {"user_ids": ["1"] * 101}, "body user_ids"),
-        ("recommendations", {"user_ids": ["x" * 300]}, "body user_ids 0"),
-        ("predictions", {"user_id": "1", "item_ids": ["zzz", "1", "yyy"]}, "no item yyy, zzz"),
-        ("predictions", {"user_id": "1", "item_ids": []}, "body item_ids"),
-        ("predictions", {"item_ids": ["1"]}, "give either user_id or ratings"),
-        ("predictions", [1], "body"),
-    ],
-)
-def test_a_bad_body_is_named(client: httpx.Client, path: str, body: object, told: str) -> None:
-    document = problem(client.post(f"/v1/{path}", json=body), 422)
-    assert told in document["detail"]
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"ratings": [}'])
-def test_what_is_not_json_is_malformed(client: httpx.Client, body: bytes) -> None:
-    problem(client.post("/v1/recommendations", content=body), 400)
-
-
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-def test_numbers_that_are_none_are_refused(client: httpx.Client, number: str) -> None:
-    body = f'{{"ratings": [{{"item_id": "1", "rating": {number}}}]}}'
-    response = client.post("/v1/recommendations", content=body)
-    assert response.status_code in (400, 422)
-    problem(response, response.status_code)
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/v1/users/1/recommendations", 200),
-        ("/v1/users/%31/recommendations", 200),
-        ("/v1/users/recommendations/recommendations", 200),
-        ("/v1/users//recommendations", 404),
-        ("/v1/users/recommendations", 404),
-        ("/v1/users/1/recommendations/", 404),
-        ("/v1/users/a/b/recommendations", 404),
-        ("/v1/users/a%2Fb/recommendations", 404),
-        ("/v1/users/%20/recommendations", 422),
-    ],
-)
-def test_the_hottest_address_is_no_wider_than_its_pattern(
-    client: httpx.Client, path: str, status: int
-) -> None:
-    answer = client.get(path)
-    assert answer.status_code == status
-    if status == 200:
-        same = client.get(path.replace("%31", "1"))
-        assert answer.json()["items"] == same.json()["items"]
-        assert answer.headers["content-type"] == "application/json"
-        assert int(answer.headers["content-length"]) == len(answer.content)
-
-
-def test_addresses_and_methods_there_are_not(client: httpx.Client) -> None:
-    problem(client.get("/v1/nothing"), 404)
-    problem(client.get("/v1/users/1/recommendations/"), 404)
-    problem(client.get("/v1/users//recommendations"), 404)
-    wrong = client.delete("/v1/users/1/recommendations")
-    problem(wrong, 405)
-    assert wrong.headers["Allow"] == "GET, HEAD"
-    assert "no parameters" in problem(client.get("/v1/model?x=1"), 422)["detail"]
-
-
-# ---- the parser is what the document says
-
-
-values = st.sampled_from(["1", "0", "100", "101", "-1", "true", "no", "1990", "Drama", "a", "é"])
-names = st.sampled_from([*Selection.model_fields, "genre", "exclude", "other"])
-
-
-@given(pairs=st.lists(st.tuples(names, values), max_size=5))
-def test_a_query_is_read_as_its_model_reads_it(pairs: list[tuple[str, str]]) -> None:
-    """pydantic on the plain values is the oracle; repeating a single value is refused besides."""
-    plain: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in ("genre", "exclude"):
-            plain.setdefault(name, []).append(value)
-        else:
-            plain[name] = value
-    single = [name for name, _ in pairs if name not in ("genre", "exclude")]
-    try:
-        expected = TypeAdapter(Selection).validate_python(plain)
-    except ValueError:
-        expected = None
-    query = urlencode(pairs).encode()
-    if expected is None or len(set(single)) < len(single):
-        with pytest.raises(InvalidRequest):
-            read_query(Selection, query)
-    else:
-        assert read_query(Selection, query) == expected

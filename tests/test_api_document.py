@@ -1,17 +1,21 @@
-"""The OpenAPI document kept to: schemathesis makes requests from it and checks what comes back.
+"""The OpenAPI document: what it holds, and that it is kept to.
 
-Whatever the document allows is answered in a shape that it promises and is no mistake of ours.
+Schemathesis makes requests from it: whatever the document allows is answered in a shape that it
+promises and is no mistake of ours.
 """
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
+import httpx
 from hypothesis import HealthCheck, given, settings
 
 from models.bundle import Bundle
+from service.schemas import Selection
 from tests.service_fixtures import RedisServer, running_service
 
 with warnings.catch_warnings():
@@ -31,6 +35,46 @@ CHECKS = [
     status_code_conformance,
 ]
 EXAMPLES = 30
+
+
+def test_the_document_is_openapi_3_1_with_examples(client: httpx.Client) -> None:
+    document = client.get("/v1/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    get = document["paths"]["/v1/users/{user_id}/recommendations"]["get"]
+    query = {p["name"] for p in get["parameters"] if p["in"] == "query"}
+    assert query == set(Selection.model_fields)
+    assert set(document["paths"]) == {
+        "/v1/users/{user_id}/recommendations",
+        "/v1/users/{user_id}/recommendations/{item_id}/explanation",
+        "/v1/recommendations",
+        "/v1/predictions",
+        "/v1/users/{user_id}/ratings",
+        "/v1/users/{user_id}/ratings/{item_id}",
+        "/v1/items",
+        "/v1/items/{item_id}",
+        "/v1/items/{item_id}/similar",
+        "/v1/model",
+        "/v1/users",
+        "/v1/explanations",
+    }
+    schemas = document["components"]["schemas"]
+    for name in (
+        "RecommendationRequest", "PredictionRequest", "ExplanationRequest", "NewRating",
+        "ProblemDocument", "UserPage",
+    ):  # fmt: skip
+        assert schemas[name]["examples"], name
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert "422" not in operation["responses"], "FastAPI's own shape of errors is not ours"
+            assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+
+def test_the_documents_references_lead_somewhere(client: httpx.Client) -> None:
+    text = client.get("/v1/openapi.json").text
+    schemas = json.loads(text)["components"]["schemas"]
+    references = [part.split('"', 1)[0] for part in text.split("#/components/schemas/")[1:]]
+    assert references
+    assert set(references) <= set(schemas)
 
 
 def test_answers_are_as_documented(

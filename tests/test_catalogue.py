@@ -17,15 +17,9 @@ from service.api.parsing import read_query
 from service.catalogue import Catalogue
 from service.filters import Filters
 from service.item_schemas import ItemCard, ItemPage, ItemQuery, SimilarItems
-from tests.service_fixtures import Service
-from tests.test_api import problem
+from tests.api_parts import problem
 
 NEIGHBOURS = 100
-
-
-@pytest.fixture
-def client(service: Service) -> httpx.Client:
-    return service.client
 
 
 def ids_of(answer: dict[str, Any]) -> list[str]:

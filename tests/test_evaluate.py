@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -12,55 +11,20 @@ import pytest
 from numpy.typing import NDArray
 
 from models.histories import Histories
-from tests.printed import printed
+from tests.evaluation_parts import (
+    ITEMS,
+    LIKED_FROM,
+    Arithmetic,
+    arithmetic_rating,
+    arithmetic_score,
+    by_user,
+    score,
+)
 from tests.small_ratings import halves, random_ratings, ratings_of
-from training.baselines import fit_bias, fit_mean, fit_popularity
 from training.evaluation import evaluate as evaluation
-from training.evaluation.evaluate import Comparison, Predictor, Scores, evaluate, evaluate_all
-from training.evaluation.predictor import GAUSSIAN_80, Interval
-from training.evaluation.scores import results_table
+from training.evaluation.evaluate import evaluate
 from training.ratings import Ratings
 from training.split import Fold
-
-LIKED_FROM = 4.0
-ITEMS = 40
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """Answers by sums over the history: cheap to redo by hand, different for every user, many ties.
-
-    It likes the items of the history best, so a visible item that is not excluded shows.
-    """
-
-    name: str = "arithmetic"
-
-    def rate(
-        self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        answers = [
-            arithmetic_rating(dict_of(histories, row), item)
-            for row, item in zip(rows, items, strict=True)
-        ]
-        return np.array(answers, np.float32)
-
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        rows = [dict_of(histories, row) for row in range(len(histories))]
-        scores = [[arithmetic_score(row, item) for item in range(ITEMS)] for row in rows]
-        return np.array(scores, np.float32).reshape(-1, ITEMS)
-
-
-def dict_of(histories: Histories, row: int | np.int64) -> dict[int, float]:
-    items, ratings = histories.of(int(row))
-    return dict(zip(items.tolist(), ratings.tolist(), strict=True))
-
-
-def arithmetic_rating(history: dict[int, float], item: int | np.int64) -> float:
-    return 1 + (sum(history) + sum(history.values()) + 3 * int(item)) % 9 / 2
-
-
-def arithmetic_score(history: dict[int, float], item: int) -> float:
-    return 99.0 if item in history else float((sum(history) + item * item) % 7)
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +40,6 @@ def fold(ratings: Ratings) -> Fold:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "USERS_PER_BATCH", 7)
-
-
-def by_user(ratings: Ratings, rows: NDArray[np.int64]) -> dict[int, dict[int, float]]:
-    histories: dict[int, dict[int, float]] = defaultdict(dict)
-    for row in rows:
-        histories[int(ratings.users[row])][int(ratings.items[row])] = float(ratings.values[row])
-    return histories
 
 
 def brute_force(ratings: Ratings, fold: Fold) -> dict[str, float]:
@@ -111,10 +68,6 @@ def brute_force(ratings: Ratings, fold: Fold) -> dict[str, float]:
     mse = sum(squared) / len(squared)
     means = {name: sum(values) / len(values) for name, values in ranking.items()}
     return {"rmse": mse**0.5, "mse": mse, "mae": sum(absolute) / len(absolute), **means}
-
-
-def score(predictor: Predictor, ratings: Ratings, fold: Fold) -> Scores:
-    return evaluate(predictor, ratings, fold, liked_from=LIKED_FROM, seed=0)
 
 
 class TestAgainstBruteForce:
@@ -198,129 +151,6 @@ class TestProtocol:
             score(Fixed(scores.astype(np.float32)), ratings, fold)
 
 
-class TestKindsOfPredictor:
-    def test_a_transductive_one_is_told_who_the_users_are(
-        self, ratings: Ratings, fold: Fold
-    ) -> None:
-        # It looks every rating up by user: perfect, if and only if rows meet the right users.
-        assert score(Omniscient(ratings), ratings, fold).rmse == 0.0
-
-    def test_intervals_are_covered_and_clipped(self) -> None:
-        ratings = ratings_of([0, 0, 0, 0], [0, 1, 2, 3], [1, 3, 4, 5], user_count=1, item_count=4)
-        fold = Fold("test", np.zeros(0, np.int64), np.arange(4))
-        # Rated 3 always, reach 1: [2, 4] holds 3 and 4; reach 4 is clipped to the scale [1, 5].
-        narrow, wide = (score(Unsure(spread), ratings, fold) for spread in (0.5, 2.0))
-        assert (narrow.coverage, narrow.width) == (0.5, 2.0)
-        assert (wide.coverage, wide.width) == (1.0, 4.0)
-        assert wide.nominal_coverage == 0.9
-
-    def test_gaussian_spreads_cover_80_percent(self) -> None:
-        rng = np.random.default_rng(0)
-        values = rng.normal(3.0, 0.3, 4000)
-        ratings = ratings_of([0] * 4000, range(4000), values, user_count=1, item_count=4000)
-        fold = Fold("test", np.zeros(0, np.int64), np.arange(4000))
-        unsure = Unsure(0.3, GAUSSIAN_80)
-        scores = evaluate(unsure, ratings, fold, liked_from=9.0, seed=0)
-        assert scores.coverage == pytest.approx(0.8, abs=0.02)
-
-
-@pytest.fixture(scope="module")
-def comparison(ratings: Ratings, fold: Fold) -> Comparison:
-    predictors: list[Predictor] = [
-        Arithmetic(),
-        Arithmetic("twin"),
-        fit_mean(ratings, fold.visible),
-        fit_bias(ratings, fold.visible),
-        fit_popularity(ratings, fold.visible, liked_from=LIKED_FROM),
-    ]
-    return evaluate_all(
-        predictors, ratings, fold, liked_from=LIKED_FROM, seed=3, reference="arithmetic"
-    )
-
-
-class TestComparison:
-    def test_scores_are_those_of_evaluate(
-        self, comparison: Comparison, ratings: Ratings, fold: Fold
-    ) -> None:
-        alone = evaluate(Arithmetic(), ratings, fold, liked_from=LIKED_FROM, seed=3)
-        assert comparison.of("arithmetic") == alone
-
-    def test_a_figure_lies_in_its_interval(self, comparison: Comparison) -> None:
-        for scores in comparison.scores:
-            for estimate in scores.intervals.values():
-                assert estimate.low <= estimate.value <= estimate.high
-
-    def test_equal_predictors_differ_by_nothing(self, comparison: Comparison) -> None:
-        for difference in comparison.differences["twin"].values():
-            assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
-            assert not difference.clear
-
-    def test_differences_are_paired(self, comparison: Comparison) -> None:
-        difference = comparison.differences["bias"]["mse"]
-        own, other = comparison.of("bias"), comparison.of("arithmetic")
-        assert own.mse is not None and other.mse is not None
-        assert difference.value == pytest.approx(own.mse - other.mse)
-        assert difference.clear and difference.high < 0
-
-    def test_differences_resample_the_same_users(self, ratings: Ratings, fold: Fold) -> None:
-        first, second = fit_mean(ratings, fold.visible), fit_bias(ratings, fold.visible)
-        found = evaluate_all(
-            [first, second], ratings, fold, liked_from=LIKED_FROM, seed=3, reference="mean"
-        ).differences["bias"]["mae"]
-        counted = [
-            evaluation.tally(p, ratings, fold, evaluation.Asked(LIKED_FROM)).columns
-            for p in (first, second)
-        ]
-        users = len(counted[0]["rows"])
-        drawn = np.random.default_rng(3).integers(0, users, (1000, users))
-        gaps = [
-            (counted[1]["absolute_error"][d].sum() - counted[0]["absolute_error"][d].sum())
-            / counted[0]["rows"][d].sum()
-            for d in drawn
-        ]
-        assert (found.low, found.high) == pytest.approx(tuple(np.quantile(gaps, [0.025, 0.975])))
-
-    def test_no_answer_is_none(self, comparison: Comparison) -> None:
-        assert comparison.of("mean").ndcg_100 is None
-        assert comparison.of("popularity").rmse is None
-        assert "rmse" not in comparison.differences["popularity"]
-
-    def test_json_uses_the_names_of_reports(self, comparison: Comparison) -> None:
-        text = comparison.model_dump_json()
-        content = json.loads(text)["scores"][2]
-        assert content["predictor"] == "mean"
-        assert content["ndcg@100"] is None
-        assert content["mse"] == comparison.of("mean").mse
-        assert {"rmse", "mae", "recall@20", "recall@50", "precision@10"} <= set(content)
-        assert Comparison.model_validate_json(text) == comparison
-
-    def test_same_seed_same_comparison(
-        self, comparison: Comparison, ratings: Ratings, fold: Fold
-    ) -> None:
-        again, other = (
-            evaluate(Arithmetic(), ratings, fold, liked_from=LIKED_FROM, seed=seed)
-            for seed in (3, 4)
-        )
-        assert again.intervals == comparison.of("arithmetic").intervals
-        assert other.metrics == again.metrics and other.intervals != again.intervals
-
-    def test_the_table_shows_every_model(self, comparison: Comparison) -> None:
-        text = printed(results_table(comparison), width=200)
-        for scores in comparison.scores:
-            assert scores.predictor in text
-        for value in comparison.of("bias").metrics.values():
-            assert f"{value:.4f}" in text
-        assert "coverage" not in text
-
-    @pytest.mark.parametrize("names", [("a", "b"), ("mean", "mean")])
-    def test_reference_and_names_must_make_sense(
-        self, names: tuple[str, str], ratings: Ratings, fold: Fold
-    ) -> None:
-        predictors = [Arithmetic(name) for name in names]
-        with pytest.raises(ValueError, match="mean"):
-            evaluate_all(predictors, ratings, fold, liked_from=LIKED_FROM, seed=0, reference="mean")
-
-
 @dataclass(frozen=True)
 class Fixed:
     """Given scores, row by row as users come; it does not rate. Remembers batch sizes."""
@@ -336,52 +166,3 @@ class Fixed:
         first = sum(self.batches)
         self.batches.append(len(histories))
         return self.scores[first : first + len(histories)]
-
-
-@dataclass(frozen=True)
-class Omniscient:
-    """Knows every rating by user; says nothing to strangers."""
-
-    ratings: Ratings
-    users: NDArray[np.int64] | None = None
-    name: str = "omniscient"
-
-    def for_users(self, users: NDArray[np.int64]) -> Omniscient:
-        return Omniscient(self.ratings, users)
-
-    def rate(
-        self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]
-    ) -> NDArray[np.float32] | None:
-        if self.users is None:
-            return None
-        known = by_user(self.ratings, np.arange(len(self.ratings)))
-        pairs = zip(self.users[rows].tolist(), items.tolist(), strict=True)
-        return np.array([known[user][item] for user, item in pairs], np.float32)
-
-    def score(self, histories: Histories) -> None:
-        return None
-
-
-REACHING_TWICE = Interval(0.9, 2.0)
-
-
-@dataclass(frozen=True)
-class Unsure:
-    """Rates 3 always, with one spread."""
-
-    spread: float
-    interval: Interval = REACHING_TWICE
-    name: str = "unsure"
-
-    def rate(
-        self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        return np.full(len(items), 3.0, np.float32)
-
-    def rate_with_spread(
-        self, histories: Histories, rows: NDArray[np.int64], items: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self.rate(histories, rows, items), np.full(len(items), self.spread, np.float32)
-
-    def score(self, histories: Histories) -> None:
-        return None

@@ -25,15 +25,7 @@ from service.explainer import MAX_EXPLAINED, Explainer
 from service.explanation_schemas import Explanation
 from service.histories import Stamp
 from service.metrics import Metrics
-from tests.service_fixtures import Service
-from tests.test_api import history_feed, problem, session, without
-
-TOLERANCE = 0.0011  # 0.001 between batches of different sizes, and the rounding
-
-
-@pytest.fixture
-def client(service: Service) -> httpx.Client:
-    return service.client
+from tests.api_parts import TOLERANCE, history_feed, problem, session, without
 
 
 def by_hand(graph: ort.InferenceSession, history: Histories, item: int) -> tuple[float, float]:

@@ -5,23 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from torch import distributed
 
 from tests.benchmarks import processes as benchmark
 from tests.made_teacher import take_the_place
+from tests.processes_parts import DATA, ROOT, SMALL, command
 from tests.test_trainer import small
 from training.__main__ import main
 from training.cluster import Cluster
@@ -30,25 +27,15 @@ from training.ensembles.ensemble_report import Price
 from training.errors import TrainingDiverged, TrainingError
 from training.evaluation.evaluate import evaluate
 from training.evaluation.network_predictor import NetworkPredictor
-from training.fitting.crew import meeting_point
 from training.fitting.processes import Processes
-from training.fitting.rank import gathered
 from training.fitting.shares import dealt
 from training.fitting.trainer import Fitted, choose
 from training.ratings import Ratings
 from training.report import RunReport
 from training.sources import SourceSettings, load_ratings
 from training.split import Split, split_ratings
-from training.world import Ranks
 
-ROOT = Path(__file__).resolve().parent.parent
-DATA = "synthetic:users=151,items=80,ratings=4000,seed=1"
 LONG = {"max_epochs": 5000, "patience": 5000}
-SMALL = [
-    "--set", "network.n_factors=8", "--set", "network.hidden_dims=[16]",
-    "--set", "network.latent_dim=4", "--set", "training.max_epochs=2",
-    "--set", "training.batch_users=30",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -213,20 +200,6 @@ def test_a_process_that_fails_is_told_with_its_last_words_and_the_rest_is_in_a_l
     assert "Traceback" in (tmp_path / "process-0-0.log").read_text()
 
 
-def command(folder: Path, *more: str) -> list[str]:
-    return [
-        "evaluate",
-        "--data",
-        DATA,
-        "--config",
-        "proven",
-        *SMALL,
-        "--folder",
-        str(folder),
-        *more,
-    ]
-
-
 def test_nobody_is_left_behind_when_the_command_is_killed(tmp_path: Path) -> None:
     words = command(tmp_path, "--processes", "2", "--set", "training.max_epochs=5000")
     with subprocess.Popen(
@@ -268,81 +241,6 @@ def test_an_ensemble_is_fitted_in_two_processes_and_its_closed_form_in_this_one(
     claimed = json.loads((tmp_path / "run" / "configuration.json").read_text())
     assert claimed["processes"] == 2
     assert main([*words, "--resume", "--processes", "1"]) == 2  # another dealing of users
-
-
-def test_who_comes_late_is_waited_for_and_who_never_comes_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def arrive(rank: int) -> set[bytes] | None:
-        store = distributed.FileStore(str(tmp_path / "store"), 2)
-        return gathered(store, Ranks(rank, 2), f"digest {rank}")
-
-    with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(arrive, 0)
-        with pytest.raises(FutureTimeout):
-            first.result(timeout=1.5)
-        assert arrive(1) == {b"digest 0", b"digest 1"} == first.result()
-    monkeypatch.setattr("training.fitting.rank.ARRIVAL_S", 0.0)
-    alone = distributed.FileStore(str(tmp_path / "other"), 2)
-    assert gathered(alone, Ranks(0, 2), "digest") is None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def test_two_machines_fit_together_and_the_first_reports(tmp_path: Path) -> None:
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    runs = []
-    for machine in range(2):
-        words = command(tmp_path / f"machine-{machine}", "--machines", "2", "--json")
-        runs.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "training", *words],
-                cwd=ROOT,
-                text=True,
-                env=dict(os.environ) | meeting | {"NODE_RANK": str(machine)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-        )
-    (first, _), (second, told) = (run.communicate(timeout=240) for run in runs)
-    assert [run.returncode for run in runs] == [0, 0], told
-    report = RunReport.model_validate_json(first)
-    assert len(report.epochs) == 2
-    assert second == ""
-    assert "the machine of rank 0 evaluates" in told
-    assert not (tmp_path / "machine-1" / "report.json").exists()
-    assert not (tmp_path / "machine-1" / "best.ckpt").exists()
-
-
-def test_machines_that_were_given_something_else_are_told(
-    ratings: Ratings, split: Split, tmp_path: Path
-) -> None:
-    cluster = Cluster(1, 2, 0, ("127.0.0.1", free_port()))
-    first = Processes(cluster, ratings, small(), tmp_path / "0", print, progress=False)
-    other = replace(
-        first, cluster=replace(cluster, machine=1), configuration=small(max_epochs=3),
-        folder=tmp_path / "1",
-    )  # fmt: skip
-    refused: list[TrainingError] = []
-
-    def take_part() -> None:
-        try:
-            other.choose(split.fit, split.validation)
-        except TrainingError as error:
-            refused.append(error)
-
-    beside = threading.Thread(target=take_part)
-    with meeting_point(cluster):
-        beside.start()
-        with pytest.raises(TrainingError, match="2 processes were not given the same"):
-            first.choose(split.fit, split.validation)
-        beside.join()
-    assert "were not given the same" in str(refused[0])
 
 
 def test_the_benchmark_compares_one_process_with_two(

@@ -16,55 +16,28 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from models.catalog import Catalog
-from tests.small_ratings import halves, random_ratings, ratings_of
-from training.config import Teaching
-from training.errors import ConfigurationError
+from tests.side_information_parts import (
+    DAY,
+    ENVIRONMENTS,
+    described,
+    needs_myfm,
+    planted,
+    task_of,
+)
+from tests.small_ratings import halves, ratings_of
 from training.evaluation.evaluate import evaluate
 from training.peers.asking import Fit, Peer, ask
-from training.peers.environment import ROOT, is_installed, peer_python
-from training.peers.exchange import Question, Task, write_task
+from training.peers.environment import ROOT, peer_python
+from training.peers.exchange import write_task
 from training.peers.fm_features import group_widths, side_features, side_table
 from training.peers.side_exchange import Group, SideInformation, read_side, write_side
 from training.peers.side_information import Kind, side_information
-from training.ratings import Ratings, UserAttributes
+from training.ratings import Ratings
 from training.split import Fold
-from training.teachers.teacher_fit import fit_teacher
 
-ENVIRONMENTS = ROOT / ".usher" / "peers"
-DAY = 86_400
 MYFM = Peer("myfm", knows_histories=False)
 SIDE = Peer("myfm_side", knows_histories=False, environment="myfm")
 EVERYTHING: tuple[Kind, ...] = ("users", "items", "dates")
-
-needs_myfm = pytest.mark.skipif(
-    not is_installed("myfm", ENVIRONMENTS),
-    reason="the environment of myfm is not there: make accuracy ONLY=ml-100k:myfm",
-)
-
-
-def described(
-    ratings: Ratings,
-    *,
-    camps: list[int] | None = None,
-    genres: list[list[bool]] | None = None,
-    years: list[int] | None = None,
-    days: list[int] | None = None,
-) -> Ratings:
-    """The ratings with user camps A, B, … (-1: not known), genres, years and days told."""
-    items = len(ratings.catalog)
-    flags = np.array(genres if genres is not None else np.zeros((items, 0)), np.bool_)
-    catalog = Catalog(
-        ratings.catalog.ids, ratings.catalog.titles,
-        np.array(years if years is not None else [0] * items, np.int16),
-        [f"g{number}" for number in range(flags.shape[1])], flags,
-    )  # fmt: skip
-    attributes = None
-    if camps is not None:
-        names = tuple("ABCDEFGHIJ"[: max(camps) + 1])
-        attributes = UserAttributes(("camp",), (names,), np.array(camps, np.int32)[:, None])
-    times = None if days is None else np.array(days, np.int64) * DAY + 7
-    return replace(ratings, catalog=catalog, user_attributes=attributes, times=times)
 
 
 @pytest.fixture(scope="module")
@@ -136,20 +109,6 @@ def test_side_information_arrives_as_it_was_sent(ratings: Ratings, tmp_path: Pat
 
 
 # What a factorisation machine sees
-
-
-def task_of(
-    ratings: Ratings, rows: NDArray[np.int64], asked: NDArray[np.int64], **how: Any
-) -> Task:
-    question = Question(
-        np.arange(len(ratings.user_ids)), ratings.histories(rows),
-        ratings.users[asked].astype(np.int64), ratings.items[asked].astype(np.int64),
-    )  # fmt: skip
-    return Task(
-        len(ratings.user_ids), len(ratings.catalog), 1.0, 5.0, 4.0, 3,
-        {"rank": 2, "draws": 20, **how}, ratings.users[rows].astype(np.int64),
-        ratings.items[rows].astype(np.int64), ratings.values[rows], (question,),
-    )  # fmt: skip
 
 
 def features_by_hand(
@@ -253,89 +212,7 @@ def test_ratings_are_the_mean_over_the_draws_of_the_expectation(
             assert draws["rated"][place] == pytest.approx(expected.mean(), abs=1e-4)
 
 
-TAUGHT = """
-import sys
-from pathlib import Path
-import numpy as np
-from training.peers import myfm_factors
-from training.peers.exchange import read_task
-from training.peers.fm_features import side_features
-from training.peers.myfm import relation_blocks
-from training.peers.side_exchange import read_side
-
-folder = Path(sys.argv[1])
-task, side = read_task(folder), read_side(folder)
-features, (question,) = side_features(task, side), task.questions
-model = myfm_factors.fitted(task, side)
-asked = relation_blocks(features, question.users[question.pair_rows], question.pair_items)
-np.savez(
-    folder / "taught.npz", rated=model.predict(None, asked, n_workers=1),
-    **myfm_factors.factors(model, features),
-)
-"""
-
-
-@needs_myfm
-def test_a_teacher_told_more_is_still_biases_and_factors(tmp_path: Path) -> None:
-    ratings = planted(people=12, films=8, share=0.7)
-    rows, asked = halves(len(ratings), seed=0)
-    side = side_information(ratings, rows, [asked], ["users", "items"])
-    write_task(tmp_path, task_of(ratings, rows, asked, draws=40))
-    write_side(tmp_path, side)
-    python = peer_python("myfm", ENVIRONMENTS)
-    subprocess.run([python, "-c", TAUGHT, tmp_path], cwd=ROOT, check=True, capture_output=True)
-    users, items = ratings.users[asked], ratings.items[asked]
-    with np.load(tmp_path / "taught.npz") as taught:
-        assert taught["user_factors"].shape == (12, 20 * 2)
-        products = (taught["user_factors"][users] * taught["item_factors"][items]).sum(1)
-        biases = taught["user_bias"][users] + taught["item_bias"][items]
-        np.testing.assert_allclose(taught["mean"] + biases + products, taught["rated"], atol=1e-4)
-
-
-@needs_myfm
-def test_a_teacher_told_more_knows_more(tmp_path: Path) -> None:
-    (tmp_path / "peers").symlink_to(ENVIRONMENTS)
-    ratings = planted(people=150, films=60, share=0.08)
-    rows, asked = halves(len(ratings), seed=1)
-
-    def rmse(*, told: bool) -> float:
-        teaching = Teaching(rank=3, draws=60, side_information=told)
-        teacher = fit_teacher(ratings, rows, teaching, 1, tmp_path)
-        users, items = ratings.users[asked].astype(np.int64), ratings.items[asked].astype(np.int64)
-        rated = teacher.rate(users, items)
-        return float(np.sqrt(np.mean((rated - ratings.values[asked]) ** 2)))
-
-    assert rmse(told=True) < rmse(told=False) - 0.1
-
-
-def test_a_teacher_cannot_be_told_what_nobody_says(tmp_path: Path) -> None:
-    ratings = random_ratings(20, 10, 0.5, seed=0)
-    teaching = Teaching(side_information=True)
-    with pytest.raises(ConfigurationError, match="describes neither users nor items; switch"):
-        fit_teacher(ratings, np.arange(50), teaching, 1, tmp_path)
-
-
 # Planted worlds in which it must help
-
-
-def planted(people: int, films: int, share: float) -> Ratings:
-    """A camp likes one genre and not the other, and some days are better than others."""
-    rng = np.random.default_rng(4)
-    users, items = np.nonzero(rng.random((people, films)) < share)
-    camps, genres = np.arange(people) % 2, np.arange(films) % 2
-    days = rng.integers(0, 12, len(users))
-    taste = np.where(camps[users] == genres[items], 0.9, -0.9)
-    mood = np.where(days % 3 == 0, 0.8, -0.4)
-    values = 3.2 + taste + mood + rng.normal(0, 0.3, len(users))
-    return described(
-        ratings_of(
-            users, items, np.clip(np.rint(values), 1, 5), user_count=people, item_count=films
-        ),
-        camps=camps.tolist(),
-        genres=np.stack([genres == 0, genres == 1], axis=1).tolist(),
-        years=(1980 + np.arange(films) % 5).tolist(),
-        days=days.tolist(),
-    )
 
 
 @needs_myfm

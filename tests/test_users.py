@@ -15,15 +15,9 @@ from models.bundle import Bundle, UserHistories
 from models.histories import Histories
 from service.known_users import KnownUsers
 from service.user_schemas import UserPage, UserQuery
-from tests.service_fixtures import Service
-from tests.test_api import problem
+from tests.api_parts import problem
 
 IDS = st.text("aB.9-1", min_size=1, max_size=5)
-
-
-@pytest.fixture
-def client(service: Service) -> httpx.Client:
-    return service.client
 
 
 def known_by_hand(ids: list[str], query: str | None) -> list[str]:
