@@ -11,7 +11,7 @@ from hypothesis import settings
 
 pytest_plugins = [
     "tests.service_fixtures", "tests.bento_fixtures", "tests.report_fixtures", "tests.browser",
-    "tests.container_engine",
+    "tests.container_engine", "tests.kubernetes_cluster",
 ]  # fmt: skip
 
 settings.register_profile("usher", derandomize=True, deadline=None)

@@ -18,12 +18,14 @@ from docs.generate import files
 from service.settings import Settings
 from tests.container_engine import ENGINE
 from tests.doc_blocks import PAGES, Block, Checkout, blocks_of, files_of_ones_own, tiny_data
+from tests.kubernetes_cluster import CLUSTER
 from tests.service_fixtures import ROOT, free_port
 
 READ: dict[str, Callable[[str], Any]] = {
     "json": json.loads, "yaml": yaml.safe_load, "text": str
 }  # fmt: skip
 RUN = ("sh", "python")
+REHEARSED = {ENGINE: "test_rehearsal", CLUSTER: "test_kubernetes_rehearsal"}
 
 
 def test_what_is_generated_is_current() -> None:
@@ -68,7 +70,7 @@ def checkout(tmp_path: Path, data: Path) -> Iterator[Checkout]:
 def runnable(page: str) -> list[Block]:
     return [
         block for block in blocks_of(page)
-        if block.kind in RUN and block.why_not is None and block.needs != ENGINE
+        if block.kind in RUN and block.why_not is None and block.needs not in REHEARSED
     ]  # fmt: skip
 
 
@@ -119,9 +121,10 @@ def test_what_cannot_run_here_is_a_script_and_says_why(page: str) -> None:
             assert len(block.why_not or block.needs or "") > 8
 
 
-def test_what_needs_an_engine_is_where_it_is_rehearsed() -> None:
-    pages = [page for page in PAGES if any(block.needs == ENGINE for block in blocks_of(page))]
-    assert pages == ["docs/operations.md"], "tests/test_rehearsal.py reads no other"
+@pytest.mark.parametrize("needs", REHEARSED)
+def test_what_is_rehearsed_is_where_its_test_looks(needs: str) -> None:
+    pages = [page for page in PAGES if any(block.needs == needs for block in blocks_of(page))]
+    assert pages == ["docs/operations.md"], f"tests/{REHEARSED[needs]}.py reads no other"
 
 
 COMMAND = re.compile(r"(?<=`)make [^`]+(?=`)")
