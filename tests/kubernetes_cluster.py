@@ -96,12 +96,17 @@ class KubernetesCluster:
         for name in ("deployment/usher", "deployment/usher-cache", "statefulset/usher-ratings"):
             self.kubectl("-n", NAMESPACE, "rollout", "status", name, "--timeout=300s")
 
+    def await_replicas(self, count: int) -> None:
+        """Wait until so many of the service's pods are ready."""
+        ready = f"--for=jsonpath={{.status.readyReplicas}}={count}"
+        self.kubectl("-n", NAMESPACE, "wait", ready, "deployment/usher", "--timeout=300s")
+
     def start_caller(self, image: str) -> None:
         """Have a pod that may call the service."""
         self.kubectl("create", "namespace", CALLERS)
         self.kubectl(
             "-n", CALLERS, "run", "caller", f"--image={image}", "--labels=usher-client=true",
-            "--command", "--", "sleep", "infinity",
+            "--command", "--", "sh", "-c", "trap exit TERM; sleep infinity & wait",
         )  # fmt: skip
         self.kubectl("-n", CALLERS, "wait", "--for=condition=Ready", "pod/caller", "--timeout=120s")
 

@@ -7,19 +7,22 @@ What is run are the blocks of docs/operations.md, in order and as they stand.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.container_engine import REDIS, ContainerEngine
-from tests.doc_blocks import Checkout, blocks_of, tiny_data
+from tests.doc_blocks import Block, Checkout, blocks_of, tiny_data
 from tests.kubernetes_cluster import CLUSTER, NAMESPACE, KubernetesCluster
-from tests.service_fixtures import await_condition
+from tests.service_fixtures import ROOT, await_condition
 
 IMAGE = "registry.example.com/usher:0.1.0"
 NEXT = "registry.example.com/usher:0.2.0"
 TOP = "/users/1/recommendations"
 RATINGS = "/users/newcomer/ratings"
+SERVICE = "app.kubernetes.io/name=usher"
+IN_RATINGS = "kubectl -n usher exec -i usher-ratings-0 --"
 
 
 @pytest.fixture
@@ -39,80 +42,104 @@ def checkout(
     container_engine.docker("image", "rm", "--force", IMAGE, NEXT)
 
 
-def keys_of(cluster: KubernetesCluster) -> list[str]:
-    """The keys that pods are started with now."""
-    template = '{{index .data "api-keys" | base64decode}}'
-    said = cluster.kubectl(
-        "-n", NAMESPACE, "get", "secret", "usher-keys", "-o", f"go-template={template}"
-    )
-    return said.split(",")
+@dataclass(frozen=True)
+class Operator:
+    """Looks into the runbook's namespace, and asks the service as a caller would."""
 
+    cluster: KubernetesCluster
 
-def image_of(cluster: KubernetesCluster) -> set[str]:
-    """What the service's pods run, but for those that are ending."""
-    template = (
-        "{{range .items}}{{if not .metadata.deletionTimestamp}}"
-        "{{(index .spec.containers 0).image}} {{end}}{{end}}"
-    )
-    return set(
-        cluster.kubectl(
-            "-n", NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/name=usher",
-            "-o", f"go-template={template}",
-        ).split()
-    )  # fmt: skip
+    @property
+    def keys(self) -> list[str]:
+        """Those that pods are started with now, in order."""
+        template = '{{index .data "api-keys" | base64decode}}'
+        return self._get("secret", "usher-keys", template=template).split(",")
+
+    @property
+    def images(self) -> set[str]:
+        """What the service's pods run, but for those that are ending."""
+        template = (
+            "{{range .items}}{{if not .metadata.deletionTimestamp}}"
+            "{{(index .spec.containers 0).image}} {{end}}{{end}}"
+        )
+        return set(self._get("pods", "--selector", SERVICE, template=template).split())
+
+    def replace_pods(self, label: str) -> None:
+        self.cluster.kubectl("-n", NAMESPACE, "delete", "pod", "--selector", label)
+        self.cluster.await_rollouts()
+
+    def statuses(self, *keys: str | None) -> list[int]:
+        """What callers with these keys, or none, are told."""
+        return [self.cluster.ask("GET", TOP, key).status for key in keys]
+
+    def rate(self, row: int, rating: float) -> str:
+        """Rate an item of the catalogue; its id."""
+        key = self.keys[-1]
+        item: str = self.cluster.ask("GET", "/items", key).body["items"][row]["item_id"]
+        answer = self.cluster.ask("PUT", f"{RATINGS}/{item}", key, {"rating": rating})
+        assert answer.status < 300, answer.text
+        return item
+
+    @property
+    def rated(self) -> dict[str, float]:
+        """What was rated, once the service has found the ratings again."""
+        key = self.keys[-1]
+        await_condition(
+            lambda: self.cluster.ask("GET", RATINGS, key).status == 200, "the ratings are read"
+        )
+        told = self.cluster.ask("GET", RATINGS, key).body["ratings"]
+        return {rating["item_id"]: rating["rating"] for rating in told}
+
+    def _get(self, *what: str, template: str) -> str:
+        return self.cluster.kubectl("-n", NAMESPACE, "get", *what, f"-o=go-template={template}")
 
 
 def test_the_runbook_runs_in_a_cluster(
     checkout: Checkout, kubernetes_cluster: KubernetesCluster
 ) -> None:
-    cluster = kubernetes_cluster
-    create, undo, beside, alone = (
-        block for block in blocks_of("docs/operations.md") if block.needs == CLUSTER
-    )
+    cluster, operator = kubernetes_cluster, Operator(kubernetes_cluster)
+    blocks = blocks_of("docs/operations.md")
+    create, undo, restore, beside, alone = (block for block in blocks if block.needs == CLUSTER)
+
     checkout.run(create)
     cluster.await_rollouts()
+    cluster.await_replicas(2)  # the autoscaler's least
     cluster.start_caller(IMAGE)
-    (old,) = keys_of(cluster)
+    (old,) = operator.keys
     assert cluster.ask("GET", TOP, old).body["basis"] == "history"
-    assert cluster.ask("GET", TOP, None).status == 401
+    assert operator.statuses(None, "a-key-of-nobody-at-all") == [401, 401]
     await_condition(lambda: cluster.ask("GET", TOP, old).cache == "hit", "the cache answers")
 
-    _ratings_outlive_pods(cluster, old)
+    first = operator.rate(0, 4.5)
+    for label in (SERVICE, "app.kubernetes.io/name=usher-ratings"):
+        operator.replace_pods(label)
+        assert operator.rated == {first: 4.5}
 
     _name_image(checkout, "0.2.0")
     with cluster.asking(TOP, old) as answers:
         checkout.shell("kubectl apply -k deploy/kubernetes/base")
         cluster.await_rollouts()
-        assert image_of(cluster) == {NEXT}
+        assert operator.images == {NEXT}
         checkout.run(undo)
-    assert image_of(cluster) == {IMAGE}
+    assert operator.images == {IMAGE}
     assert answers.keys() == {"200"}, answers
+
+    checkout.shell(_backup(blocks))
+    second = operator.rate(1, 1.5)
+    assert operator.rated == {first: 4.5, second: 1.5}
+    checkout.run(restore)
+    assert operator.rated == {first: 4.5}
 
     with cluster.asking(TOP, old) as answers:
         checkout.run(beside)
     assert answers.keys() == {"200"}, answers
-    _, new = keys_of(cluster)
-    assert [cluster.ask("GET", TOP, key).status for key in (old, new)] == [200, 200]
+    _, new = operator.keys
+    assert operator.statuses(old, new) == [200, 200]
     with cluster.asking(TOP, new) as answers:
         checkout.run(alone)
     assert answers.keys() == {"200"}, answers
-    assert keys_of(cluster) == [new]
-    assert [cluster.ask("GET", TOP, key).status for key in (old, new)] == [401, 200]
+    assert operator.statuses(old, new) == [401, 200]
 
     checkout.shell("kubectl apply -k deploy/kubernetes/gpu --dry-run=server")
-
-
-def _ratings_outlive_pods(cluster: KubernetesCluster, key: str) -> None:
-    item = cluster.ask("GET", "/items", key).body["items"][0]["item_id"]
-    cluster.ask("PUT", f"{RATINGS}/{item}", key, {"rating": 4.5})
-    for pods in ("usher", "usher-ratings"):
-        cluster.kubectl("-n", NAMESPACE, "delete", "pod", "-l", f"app.kubernetes.io/name={pods}")
-        cluster.await_rollouts()
-        await_condition(
-            lambda: cluster.ask("GET", RATINGS, key).status == 200, "the ratings are read"
-        )
-        (kept,) = cluster.ask("GET", RATINGS, key).body["ratings"]
-        assert (kept["item_id"], kept["rating"]) == (item, 4.5)
 
 
 def _name_image(checkout: Checkout, tag: str) -> None:
@@ -121,3 +148,13 @@ def _name_image(checkout: Checkout, tag: str) -> None:
     text = file.read_text()
     assert "newTag: 0.1.0\n" in text
     file.write_text(text.replace("newTag: 0.1.0\n", f"newTag: {tag}\n"))
+
+
+def _backup(blocks: list[Block]) -> str:
+    """Compose's backup as the page says that it is in a cluster."""
+    (text,) = (block.text for block in blocks if "> ratings.tar" in block.text)
+    compose, cluster = "docker compose -f deploy/compose.yaml exec -T ratings", IN_RATINGS
+    assert text.startswith(compose)
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert f"In a cluster it is `{cluster} sh -c '...'`" in page
+    return text.replace(compose, cluster)
