@@ -22,6 +22,7 @@ from tests.service_fixtures import ROOT
 
 ENGINE = "a container engine"
 """What blocks of the pages call it that are run with one."""
+GIGABYTES = "a container engine and gigabytes of CUDA"
 ASKED = "TEST_CONTAINER_ENGINE"
 PYTHON = "python:3.11.14-slim-bookworm"
 REDIS = "redis:8.2.2-bookworm"

@@ -16,7 +16,7 @@ import yaml
 
 from docs.generate import files
 from service.settings import Settings
-from tests.container_engine import ENGINE
+from tests.container_engine import ENGINE, GIGABYTES
 from tests.doc_blocks import PAGES, Block, Checkout, blocks_of, files_of_ones_own, tiny_data
 from tests.kubernetes_cluster import CLUSTER
 from tests.service_fixtures import ROOT, free_port
@@ -25,7 +25,9 @@ READ: dict[str, Callable[[str], Any]] = {
     "json": json.loads, "yaml": yaml.safe_load, "text": str
 }  # fmt: skip
 RUN = ("sh", "python")
-REHEARSED = {ENGINE: "test_rehearsal", CLUSTER: "test_kubernetes_rehearsal"}
+REHEARSED = {
+    ENGINE: "test_rehearsal", GIGABYTES: "test_gpu_rehearsal", CLUSTER: "test_kubernetes_rehearsal"
+}  # fmt: skip
 
 
 def test_what_is_generated_is_current() -> None:

@@ -177,6 +177,12 @@ def test_there_is_always_one_that_answers(documents: list[Document]) -> None:
     assert grace - pause > Settings.model_fields["request_timeout_s"].default + 4
 
 
+def test_a_rollout_gives_up_no_sooner_than_its_pods(documents: list[Document]) -> None:
+    probe = usher(documents)["startupProbe"]
+    deadline = one(documents, "Deployment", "usher")["spec"]["progressDeadlineSeconds"]
+    assert deadline > probe["periodSeconds"] * probe["failureThreshold"]
+
+
 def test_the_network_is_closed_but_for_what_is_needed(documents: list[Document]) -> None:
     nobody = one(documents, "NetworkPolicy", "nobody")["spec"]
     assert nobody == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
