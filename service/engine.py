@@ -7,7 +7,9 @@ recommender's. Calls block, so they belong in an executor's thread.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,7 +228,13 @@ def _open_session(
         )
     try:
         with_options = [(name, options_of(name, engines)) for name in providers]
-        return ort.InferenceSession(path, options, providers=with_options)
+        with redirect_stdout(sys.stderr):  # it prints; the standard output is the access log's
+            return ort.InferenceSession(path, options, providers=with_options)
     except Exception as error:  # onnxruntime's errors share no base class
         reason = str(error).strip().splitlines()[0]
+        if forbids_cpu(allowed) and gpu_kind() is None:  # onnxruntime's reason names neither
+            raise ModelNotServable(
+                f"No NVIDIA GPU is seen here, and USHER_PROVIDERS allows {', '.join(allowed)}: "
+                f"give this machine or container its GPU, or allow cpu. onnxruntime says: {reason}"
+            ) from None
         raise ModelNotServable(f"onnxruntime cannot load {path}: {reason}") from None
