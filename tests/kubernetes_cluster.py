@@ -101,14 +101,27 @@ class KubernetesCluster:
         ready = f"--for=jsonpath={{.status.readyReplicas}}={count}"
         self.kubectl("-n", NAMESPACE, "wait", ready, "deployment/usher", "--timeout=300s")
 
-    def start_caller(self, image: str) -> None:
-        """Have a pod that may call the service."""
+    def start_callers(self, image: str) -> None:
+        """Have a pod that may call the service, and one that may not."""
         self.kubectl("create", "namespace", CALLERS)
+        for name, labels in (("caller", ["--labels=usher-client=true"]), ("stranger", [])):
+            self.kubectl(
+                "-n", CALLERS, "run", name, f"--image={image}", *labels,
+                "--command", "--", "sh", "-c", "trap exit TERM; sleep infinity & wait",
+            )  # fmt: skip
         self.kubectl(
-            "-n", CALLERS, "run", "caller", f"--image={image}", "--labels=usher-client=true",
-            "--command", "--", "sh", "-c", "trap exit TERM; sleep infinity & wait",
-        )  # fmt: skip
-        self.kubectl("-n", CALLERS, "wait", "--for=condition=Ready", "pod/caller", "--timeout=120s")
+            "-n", CALLERS, "wait", "--for=condition=Ready", "pod", "--all", "--timeout=120s"
+        )
+
+    def lets_through(self, pod: str, host: str, port: int) -> bool:
+        """Whether one of those pods can connect at all."""
+        tried = f"import socket; socket.create_connection(({host!r}, {port}), timeout=5)"
+        command = ["kubectl", "-n", CALLERS, "exec", pod, "--", "python", "-c", tried]
+        done = subprocess.run(
+            command, env=os.environ | self.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0 or "TimeoutError" in done.stderr, done.stderr
+        return done.returncode == 0
 
     def ask(self, method: str, path: str, key: str | None, body: Any = None) -> Answer:
         """One request of the caller, by the service's name."""

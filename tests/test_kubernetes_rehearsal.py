@@ -22,6 +22,11 @@ NEXT = "registry.example.com/usher:0.2.0"
 TOP = "/users/1/recommendations"
 RATINGS = "/users/newcomer/ratings"
 SERVICE = "app.kubernetes.io/name=usher"
+CLOSED = [
+    ("stranger", "usher.usher", 80),
+    ("caller", "usher-cache.usher", 6379),
+    ("caller", "usher-ratings.usher", 6379),
+]
 IN_RATINGS = "kubectl -n usher exec -i usher-ratings-0 --"
 
 
@@ -103,7 +108,10 @@ def test_the_runbook_runs_in_a_cluster(
     checkout.run(create)
     cluster.await_rollouts()
     cluster.await_replicas(2)  # the autoscaler's least
-    cluster.start_caller(IMAGE)
+    cluster.start_callers(IMAGE)
+    assert cluster.lets_through("caller", "usher.usher", 80)
+    for pod, host, port in CLOSED:
+        assert not cluster.lets_through(pod, host, port), "the network plugin enforces no policies"
     (old,) = operator.keys
     assert cluster.ask("GET", TOP, old).body["basis"] == "history"
     assert operator.statuses(None, "a-key-of-nobody-at-all") == [401, 401]
