@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from models.bundle import Bundle, files_of
+from models.bundle import Bundle, files_of, fingerprint
 from service.edge.bodies import DRAINED_BODY, MAX_BODY
 from tests.service_fixtures import (
     PATIENT_CACHE,
@@ -36,19 +36,42 @@ TOP_TEN = "/v1/users/1/recommendations"
 # ---- what is imported
 
 
-def test_importing_the_service_loads_nothing_of_training() -> None:
-    program = (
-        "import service.app, sys; "
-        "print([m for m in sys.modules if m.split('.')[0] in "
-        "('torch', 'training', 'lightning', 'onnx', 'polars', 'pandas') "
-        "or m.startswith('models.networks')])"
-    )
+OF_TRAINING = {"torch", "training", "lightning", "onnx", "polars", "pandas"}
+OF_ANSWERING = {"fastapi", "onnxruntime", "redis", "prometheus_client"}
+
+
+def imported_by(program: str) -> set[str]:
+    """The modules there are in a process once it has run `program`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("USHER_")}
     found = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+        [sys.executable, "-c", f"{program}; import sys; print(*sys.modules)"],
+        cwd=ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
     assert found.returncode == 0, found.stderr
-    assert found.stdout.strip() == "[]"
+    return set(found.stdout.split())
+
+
+def test_importing_the_service_loads_nothing_of_training() -> None:
+    worker = imported_by("import service.app; service.app.worker()")
+    assert worker >= OF_ANSWERING
+    assert not worker & OF_TRAINING
+    assert not [name for name in worker if name.startswith("models.networks")]
+    assert "service.edge.traces" not in worker  # unless they are asked for
+
+
+def test_the_supervisor_loads_nothing_that_answers() -> None:
+    supervisor = imported_by("import service.app")
+    assert "models.bundle" in supervisor
+    assert not supervisor & (OF_TRAINING | OF_ANSWERING | {"service.worker", "service.edge.traces"})
+
+
+def test_workers_are_told_what_was_verified_and_ask_for_large_pages(
+    service: Service, bundle: Bundle
+) -> None:
+    (worker,) = psutil.Process(service.process.pid).children()
+    told = worker.environ()
+    assert told["_USHER_VERIFIED"] == fingerprint(bundle)
+    assert told["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
 
 
 # ---- the cache from outside
