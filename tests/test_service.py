@@ -37,7 +37,7 @@ TOP_TEN = "/v1/users/1/recommendations"
 
 
 OF_TRAINING = {"torch", "training", "lightning", "onnx", "polars", "pandas"}
-OF_ANSWERING = {"fastapi", "onnxruntime", "redis", "prometheus_client"}
+OF_ANSWERING = {"fastapi", "onnxruntime", "redis"}
 
 
 def imported_by(program: str) -> set[str]:
