@@ -7,9 +7,7 @@ recommender's. Calls block, so they belong in an executor's thread.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from service.providers import (
     forbids_cpu,
     gpu_kind,
     in_use,
-    options_of,
+    open_session,
     preload_libraries,
     requested,
 )
@@ -227,9 +225,7 @@ def _open_session(
             f"{', '.join(ort.get_available_providers())}."
         )
     try:
-        with_options = [(name, options_of(name, engines)) for name in providers]
-        with redirect_stdout(sys.stderr):  # it prints; the standard output is the access log's
-            return ort.InferenceSession(path, options, providers=with_options)
+        return open_session(path, options, providers, engines)
     except Exception as error:  # onnxruntime's errors share no base class
         reason = str(error).strip().splitlines()[0]
         if forbids_cpu(allowed) and gpu_kind() is None:  # onnxruntime's reason names neither

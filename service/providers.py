@@ -104,6 +104,31 @@ def gpu_kind() -> str | None:
         pynvml.nvmlShutdown()
 
 
+def open_session(
+    path: str, options: ort.SessionOptions, names: Sequence[str], engines: Path | None
+) -> ort.InferenceSession:
+    """A session that prefers the first of the requested providers that loads, then those after it.
+
+    onnxruntime's own way around one that does not is CUDA and the CPU, whatever was allowed. Raises
+    what the last of them raised, whose class is onnxruntime's to choose.
+    """
+    for place, name in enumerate(names):
+        chosen = [(other, options_of(other, engines)) for other in names[place:]]
+        try:
+            with redirect_stdout(sys.stderr):  # it prints; the standard output is the access log's
+                session = ort.InferenceSession(path, options, providers=chosen, enable_fallback=0)
+        except Exception as error:
+            if place == len(names) - 1:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            log.warning("%s cannot be used, the next is tried: %s", name, reason)
+            continue
+        if ONNX_NAMES["cpu"] in names:  # for a GPU that fails later, while it runs
+            session.enable_fallback()
+        return session
+    raise ValueError("no provider is requested")
+
+
 def in_use(session: ort.InferenceSession) -> str:
     """The provider that a session prefers: the first it really has."""
     first: str = session.get_providers()[0]

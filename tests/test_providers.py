@@ -9,13 +9,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import onnxruntime as ort
 import pytest
 
-from service.providers import preload_libraries
+from models.bundle import Bundle
+from service.providers import ONNX_NAMES, open_session, preload_libraries
 
 ROOT = Path(__file__).resolve().parent.parent
 MAPS = Path("/proc/self/maps")
+TENSORRT, CUDA, CPU = (ONNX_NAMES[name] for name in ("tensorrt", "cuda", "cpu"))
 
 
 @pytest.mark.parametrize("package", ["service", "training"])
@@ -56,3 +60,28 @@ def test_a_library_that_cannot_be_loaded_is_told_and_passed_over(
     (tensorrt_wheel / "libnvinfer.so.10").write_bytes(b"no library")
     preload_libraries(["TensorrtExecutionProvider"])
     assert "libnvinfer.so.10" in caplog.text
+
+
+def test_what_does_not_load_gives_way_to_the_next_that_is_allowed(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[list[str]] = []
+    session = ort.InferenceSession
+
+    def without_tensorrt(path: str, options: Any, providers: Any, **more: Any) -> Any:
+        names = [name for name, _ in providers]
+        asked.append(names)
+        if names[0] == TENSORRT:
+            raise RuntimeError("TensorRT is not here.\nIt is elsewhere.")
+        return session(path, options, providers=[CPU], **more)
+
+    monkeypatch.setattr(ort, "InferenceSession", without_tensorrt)
+    graph, options = str(bundle.rate_graph), ort.SessionOptions()
+    opened = open_session(graph, options, [TENSORRT, CUDA], None)
+    assert asked == [[TENSORRT, CUDA], [CUDA]]
+    assert opened._enable_fallback is False  # onnxruntime's would be the CPU, which is not allowed
+    assert open_session(graph, options, [CPU], None)._enable_fallback is True
+    assert f"{TENSORRT} cannot be used, the next is tried: TensorRT is not here." in caplog.text
+    assert "elsewhere" not in caplog.text
+    with pytest.raises(RuntimeError, match="not here"):
+        open_session(graph, options, [TENSORRT], None)
