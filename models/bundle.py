@@ -12,7 +12,8 @@
     histories/*.npy      the histories of known users, columnar, sorted by user id, then item
 
 Writing happens in a temporary folder that is verified and then renamed, so a bundle is either
-whole or absent. Opening verifies every digest first, unless that was just done. Nothing is pickled.
+whole or absent. Opening verifies every digest first, unless these very files were
+verified before. Nothing is pickled.
 
     BundleError                 says in one sentence what is wrong with a bundle
     |-- BundleMissing           there is no bundle at that path
@@ -200,9 +201,9 @@ def write_bundle(
 def open_bundle(path: Path, seen: str | None = None) -> Bundle:
     """Verify the bundle at `path`: its format, its files, and every digest.
 
-    seen: the `fingerprint` of a bundle that was verified; its files are not read again if they are
-    the same ones, unchanged since. Raises BundleMissing, BundleIncompatible or BundleCorrupt; the
-    message names the file.
+    seen: what `verify_bundle` gave for a bundle; its files are not read again if they are the same
+    ones and nothing has written to them. Raises BundleMissing, BundleIncompatible or BundleCorrupt;
+    the message names the file.
     """
     digest, manifest = _read_manifest(path)
     present = set(files_of(path))
@@ -213,7 +214,7 @@ def open_bundle(path: Path, seen: str | None = None) -> Bundle:
             f"The bundle {path} holds the file {extra[0]}, which its manifest does not name."
         )
     bundle = Bundle(path, digest, manifest)
-    if seen is not None and seen == fingerprint(bundle):
+    if seen is not None and seen == _fingerprint(path, manifest):
         return bundle
     for name, expected in manifest.files.items():
         if file_digest(path / name) != expected:
@@ -224,14 +225,32 @@ def open_bundle(path: Path, seen: str | None = None) -> Bundle:
     return bundle
 
 
-def fingerprint(bundle: Bundle) -> str:
-    """Which files a bundle's are, and that none was written to: it says so without reading them.
+def verify_bundle(path: Path) -> tuple[Bundle, str]:
+    """`open_bundle`, and a fingerprint of the very files that were read, for others to open it by.
 
-    Whatever writes to a file, or puts another in its place, changes its ctime or its inode.
+    Raises BundleCorrupt too if a file was written to meanwhile.
     """
-    lines = [bundle.digest]
-    for name in sorted(bundle.manifest.files):
-        found = (bundle.path / name).stat()
+    _, manifest = _read_manifest(path)
+    before = _fingerprint(path, manifest)
+    bundle = open_bundle(path)
+    if _fingerprint(path, bundle.manifest) != before:
+        raise BundleCorrupt(f"The bundle {path} was written to while it was read; try again.")
+    return bundle, before
+
+
+def _fingerprint(path: Path, manifest: Manifest) -> str:
+    """Which files a bundle's are and when they were last written to, told without reading them.
+
+    Writing to a file, or putting another in its place, changes its ctime or its inode; what a disk
+    loses by itself does not. A file that is absent has none of either.
+    """
+    lines = [(path / MANIFEST_DIGEST).read_text()]
+    for name in sorted(manifest.files):
+        try:
+            found = (path / name).stat()
+        except OSError:
+            lines.append(f"{name} is absent")
+            continue
         told = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         lines.append(f"{name} {told}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

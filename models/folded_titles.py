@@ -1,7 +1,7 @@
 """Titles as search compares them: without case, accents and punctuation.
 
 They are folded when a bundle is written, since a catalogue of 100,000 takes about a second; what is
-searched for is folded by the same `fold`.
+searched for is folded by the same `fold`: whoever changes it changes the format of bundles.
 """
 
 from __future__ import annotations

@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import bentoml
 from pydantic import ConfigDict
 
-from models.bundle import Bundle, BundleError, fingerprint
-from service.bundles import find_bundle
+from models.bundle import Bundle, BundleError, verify_bundle
+from service.bundles import find_bundle, folder_of
 from service.edge.listening import check_guarded
 from service.errors import ServiceError
 from service.graph_calls import check_graphs
@@ -64,11 +65,11 @@ class Usher:
         try:
             settings = read_settings()
             check_guarded(settings)
-            bundle = _find_bundle(settings)
+            bundle, fingerprint = verify_bundle(folder_of(*_meant(settings)))
             check_graphs(bundle.manifest)
         except (BundleError, ServiceError) as error:
             sys.exit(f"Usher does not start. {error}")
-        os.environ[VERIFIED] = fingerprint(bundle)
+        os.environ[VERIFIED] = fingerprint
         sweep_counts_folders()
 
     @bentoml.on_startup
@@ -109,10 +110,14 @@ class Usher:
 
 
 def _find_bundle(settings: Settings) -> Bundle:
+    """In a worker: what is meant now, read again if it is not what was verified."""
+    return find_bundle(*_meant(settings), seen=os.environ.get(VERIFIED))
+
+
+def _meant(settings: Settings) -> tuple[str | None, str | None, Path | None]:
     bento = _service.bento
     packed = [str(model.tag) for model in bento.info.all_models] if bento is not None else []
-    seen = os.environ.get(VERIFIED)
-    return find_bundle(settings.model, packed[0] if packed else None, settings.model_pointer, seen)
+    return settings.model, packed[0] if packed else None, settings.model_pointer
 
 
 _service: Any = Usher  # what the decorators have made of the class

@@ -28,7 +28,12 @@ def find_bundle(
     seen: as `open_bundle` takes it. Raises BundleError: BundleMissing if there is none, else what
     `open_bundle` raises.
     """
-    return open_bundle(locate(pointed_at(pointer) or model or packed or DEFAULT_TAG), seen)
+    return open_bundle(folder_of(model, packed, pointer), seen)
+
+
+def folder_of(model: str | None, packed: str | None, pointer: Path | None) -> Path:
+    """The folder of the bundle that is meant. Raises BundleMissing or BundleCorrupt."""
+    return locate(pointed_at(pointer) or model or packed or DEFAULT_TAG)
 
 
 def pointed_at(pointer: Path | None) -> str | None:

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import bundle as bundles
 from models.bundle import (
     Bundle,
     BundleCorrupt,
@@ -20,13 +21,14 @@ from models.bundle import (
     BundleIncompatible,
     BundleMissing,
     UserHistories,
-    fingerprint,
     open_bundle,
+    verify_bundle,
 )
 from models.catalog import Catalog
 from models.columns import read_strings, write_strings
+from models.folded_titles import FoldedTitles
 from models.histories import Histories
-from models.manifest import RatingScale
+from models.manifest import FileDigest, RatingScale
 from tests.tiny import tiny_bundle, tiny_ratings
 from training.neighbours import item_columns
 
@@ -85,7 +87,8 @@ def test_what_was_verified_is_read_again_once_a_file_has_changed(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(bundle.path, copy)
-    seen = fingerprint(open_bundle(copy))
+    verified, seen = verify_bundle(copy)
+    assert verified.digest == bundle.digest
     with monkeypatch.context() as patched:
         patched.delattr("models.bundle.file_digest")  # nothing is read
         assert open_bundle(copy, seen).digest == bundle.digest
@@ -105,6 +108,29 @@ def test_what_was_verified_is_read_again_once_a_file_has_changed(
     weights.unlink()
     with pytest.raises(BundleCorrupt, match=r"lacks the file weights\.bin"):
         open_bundle(copy, seen)
+
+
+def test_a_file_written_to_while_it_is_verified_is_not_taken_for_verified(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(bundle.path, tmp_path / "copy"))
+    read, weights = bundles.file_digest, copy / "weights.bin"
+
+    def read_and_spoil(path: Path) -> FileDigest:
+        found = read(path)
+        if path == weights:
+            os.truncate(path, found.bytes - 1)
+        return found
+
+    monkeypatch.setattr(bundles, "file_digest", read_and_spoil)
+    with pytest.raises(BundleCorrupt, match="was written to while it was read"):
+        verify_bundle(copy)
+
+
+def test_titles_are_stored_as_they_are_searched(bundle: Bundle) -> None:
+    told = FoldedTitles.of(bundle.catalog.titles)
+    for name, column in vars(bundle.folded_titles).items():
+        np.testing.assert_array_equal(column, getattr(told, name))
 
 
 def test_another_format_version_is_refused_as_such(bundle: Bundle, tmp_path: Path) -> None:

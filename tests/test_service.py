@@ -18,8 +18,9 @@ import httpx
 import psutil
 import pytest
 
-from models.bundle import Bundle, files_of, fingerprint
+from models.bundle import Bundle, BundleCorrupt, files_of, verify_bundle
 from service.edge.bodies import DRAINED_BODY, MAX_BODY
+from service.settings import read_settings
 from tests.service_fixtures import (
     PATIENT_CACHE,
     ROOT,
@@ -70,7 +71,7 @@ def test_workers_are_told_what_was_verified_and_ask_for_large_pages(
 ) -> None:
     (worker,) = psutil.Process(service.process.pid).children()
     told = worker.environ()
-    assert told["_USHER_VERIFIED"] == fingerprint(bundle)
+    assert told["_USHER_VERIFIED"] == verify_bundle(bundle.path)[1]
     assert told["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
 
 
@@ -280,6 +281,27 @@ def _accepts(url: httpx.URL) -> bool:
         return False
 
 
+def test_a_worker_reads_again_what_has_changed_since_it_was_verified(
+    bundle: Bundle, bentoml_service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that takes the place of another, days later."""
+    from service import app
+
+    copy = Path(shutil.copytree(bundle.path, tmp_path / "bundle"))
+    monkeypatch.setenv("USHER_MODEL", str(copy))
+    monkeypatch.setenv("_USHER_VERIFIED", "")
+    bentoml_service.inner.verify()
+    with monkeypatch.context() as patched:
+        patched.delattr("models.bundle.file_digest")
+        assert app._find_bundle(read_settings()).digest == bundle.digest
+        with pytest.raises(NameError):
+            bentoml_service.inner.verify()  # which takes nobody's word
+    with (copy / "weights.bin").open("ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(BundleCorrupt, match=r"weights\.bin"):
+        app._find_bundle(read_settings())
+
+
 @pytest.fixture(scope="module")
 def bundle_files(bundle: Bundle) -> list[str]:
     return [*files_of(bundle.path), "manifest.json", "manifest.sha256"]
@@ -295,6 +317,7 @@ def test_a_flipped_byte_in_any_file_is_found_and_named(
     """By the very check `bentoml serve` makes before it starts a worker."""
     copy = Path(shutil.copytree(bundle.path, tmp_path / "bundle"))
     monkeypatch.setenv("USHER_MODEL", str(copy))
+    monkeypatch.setenv("_USHER_VERIFIED", "")
     verify = bentoml_service.inner.verify
     verify()
     for name in bundle_files:

@@ -71,7 +71,8 @@ def test_shares_are_as_large_and_depend_on_the_seed_alone() -> None:
 
 
 def test_a_share_is_read_as_it_was_written(tmp_path: Path) -> None:
-    for variant in ("plain", "taught all", "shallow, spectral", "taught pairs"):
+    taught = ("taught all", "taught pairs", "taught all unrated", "taught the unrated pairs")
+    for variant in ("plain", "shallow, spectral", *taught):
         _, shares = shares_of(variant)
         folder = tmp_path / variant
         folder.mkdir()
@@ -98,6 +99,7 @@ def lessons_of(share: Share, variant: str) -> list[Tensor]:
     told = [] if lessons is None else [lessons.ratings_S, lessons.preference_BI]
     if lessons is not None and lessons.everywhere is not None:
         told += [lessons.everywhere.ratings_BI, lessons.everywhere.weight_I]
+        told += lessons.everywhere.untaught or ()
     return [tensor for tensor in (*told, *network.state_dict().values()) if tensor is not None]
 
 

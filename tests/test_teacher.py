@@ -168,7 +168,7 @@ def test_what_a_teacher_remembers_may_go_untaught(
     part = histories.take(users)
     vectors = network.users_of(*map(torch.from_numpy, (part.items, part.ratings, part.offsets)))
     tutor = Tutor(RatingLessons.of(teacher, histories, pairs, rated_pairs=False))
-    hide = np.ones(len(part.items), bool)
+    hide = np.random.default_rng(1).random(len(part.items)) < 0.5
     lessons = tutor.lessons(users, part, hide, np.random.default_rng(0))
     counts = Counts(ratings=0, liked=0, pairs=len(lessons.rows_S), users=len(users))
     popularity = np.bincount(histories.items, minlength=80) / len(histories.items)

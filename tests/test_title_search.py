@@ -37,7 +37,7 @@ TITLES = [
 
 
 def search_of(titles: list[str]) -> TitleSearch:
-    """A search of titles that were stored and read, as a bundle's are."""
+    """A search as a bundle's titles have it."""
     return TitleSearch(FoldedTitles.of(titles), len(titles))
 
 

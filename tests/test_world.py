@@ -52,6 +52,12 @@ VARIANTS: dict[str, list[str]] = {
         "training.teacher={pairs_per_user: all, weight: 2.0}",
         "training.ranking_teacher={weight: 0.5}",
     ],
+    "taught the unrated pairs": [
+        "training.teacher={pairs_per_user: 7, weight: 2.0, rated_pairs: false}"
+    ],
+    "taught all unrated": [
+        "training.teacher={pairs_per_user: all, weight: 2.0, rated_pairs: false}"
+    ],
     "shallow, spectral": ["network.shallow={rank: 5}", "network.spectral_norm=true"],
 }
 FIRST_HAS = 9
@@ -75,7 +81,10 @@ def tutor_of(ratings: Ratings, configuration: Configuration) -> Tutor | None:
     if wanted.teacher is None:
         return None
     teacher = svd_teacher(ratings, rows, 4)
-    lessons = RatingLessons.of(teacher, ratings.histories(), wanted.teacher.pairs_per_user)
+    lessons = RatingLessons.of(
+        teacher, ratings.histories(), wanted.teacher.pairs_per_user,
+        rated_pairs=wanted.teacher.rated_pairs,
+    )  # fmt: skip
     ease = fit_ease(ratings, rows, liked_from=4.0)
     return Tutor(lessons, RankingLessons(ease, 6.0) if wanted.ranking_teacher else None)
 
@@ -106,12 +115,20 @@ def part_of(batch: Batch, users: NDArray[np.int64]) -> Batch:
         lessons = Lessons(
             number[lessons.rows_S[told]], lessons.items_S[told], lessons.ratings_S[told],
             None if taught_BI is None else taught_BI[kept],
-            everywhere and Everywhere(everywhere.ratings_BI[kept], everywhere.weight_I),
+            everywhere and part_of_everywhere(everywhere, kept, number),
         )  # fmt: skip
     return Batch(
         len(kept), batch.items_N[seen], batch.ratings_N[seen], number[batch.rows_N[seen]],
         Hidden(**hidden), batch.numbers_B[kept], lessons, batch.negatives,
     )  # fmt: skip
+
+
+def part_of_everywhere(everywhere: Everywhere, kept: Tensor, number: Tensor) -> Everywhere:
+    untaught = everywhere.untaught
+    if untaught is not None:
+        own = number[untaught[0]] >= 0
+        untaught = (number[untaught[0][own]], untaught[1][own])
+    return Everywhere(everywhere.ratings_BI[kept], everywhere.weight_I, untaught)
 
 
 class Objective(nn.Module):

@@ -47,8 +47,8 @@ HIDDEN_PART = 0.2  # of the rating lesson is about hidden pairs, where all items
 class Everywhere:
     """What a teacher says of the rating of every item; weight_I, of sum 1, how much each counts.
 
-    untaught: int64 rows and items of pairs it says nothing of; with it nothing is said of hidden
-    pairs either. None: it teaches all.
+    untaught: int64 rows and items of pairs it says nothing of, and which then count as learnt; with
+    it hidden pairs have no lesson of their own. None: it teaches all.
     """
 
     ratings_BI: Tensor

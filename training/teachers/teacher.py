@@ -110,7 +110,7 @@ class RatingLessons:
     popularity: float64 [I]: each item's share of ratings. pairs_per_user: "all" is what ever more
     pairs come to, without the noise of drawing them, and costs a batch of B users B x I numbers.
     rated_pairs: whether pairs that were rated are among them; of those the teacher does not
-    predict, it remembers.
+    predict, it remembers. Without them "all" is smaller by what they weigh.
     """
 
     teacher: Teacher
