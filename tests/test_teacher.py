@@ -169,7 +169,7 @@ def test_what_a_teacher_remembers_may_go_untaught(
     vectors = network.users_of(*map(torch.from_numpy, (part.items, part.ratings, part.offsets)))
     tutor = Tutor(RatingLessons.of(teacher, histories, pairs, rated_pairs=False))
     hide = np.random.default_rng(1).random(len(part.items)) < 0.5
-    lessons = tutor.lessons(users, part, hide, np.random.default_rng(0))
+    lessons = tutor.lessons(users, part, hide, np.random.default_rng(0)).to(torch.device("cpu"))
     counts = Counts(ratings=0, liked=0, pairs=len(lessons.rows_S), users=len(users))
     popularity = np.bincount(histories.items, minlength=80) / len(histories.items)
     fresh = np.ones((30, 80), bool)
