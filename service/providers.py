@@ -117,7 +117,7 @@ def open_session(
         try:
             with redirect_stdout(sys.stderr):  # it prints; the standard output is the access log's
                 session = ort.InferenceSession(path, options, providers=chosen, enable_fallback=0)
-        except Exception as error:
+        except Exception as error:  # onnxruntime's errors share no base class
             if place == len(names) - 1:
                 raise
             reason = str(error).strip().splitlines()[0]

@@ -158,6 +158,7 @@ def kubernetes_cluster(tmp_path_factory: pytest.TempPathFactory) -> KubernetesCl
     """The cluster that is asked for; whoever uses it clears it."""
     context = os.environ.get(ASKED)
     if not context:
+        # Not unasked: it makes namespaces in whatever cluster kubectl speaks to, and CI has none.
         pytest.skip(f"runs the service in a Kubernetes for minutes; {ASKED}=CONTEXT asks for it")
     assert shutil.which("kubectl") is not None, f"{ASKED} is set, and there is no kubectl"
     config = tmp_path_factory.mktemp("cluster") / "kubeconfig"

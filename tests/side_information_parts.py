@@ -18,6 +18,8 @@ from training.ratings import Ratings, UserAttributes
 ENVIRONMENTS = ROOT / ".usher" / "peers"
 DAY = 86_400
 
+# Its library runs in an environment of its own, which `make accuracy`
+# installs when it is first asked for; the tests install nothing.
 needs_myfm = pytest.mark.skipif(
     not is_installed("myfm", ENVIRONMENTS),
     reason="the environment of myfm is not there: make accuracy ONLY=ml-100k:myfm",

@@ -30,6 +30,7 @@ WHY = "Usher does not start. No NVIDIA GPU is seen here, and USHER_PROVIDERS all
 @pytest.fixture
 def checkout(tmp_path: Path, container_engine: ContainerEngine) -> Iterator[Checkout]:
     if not os.environ.get(ASKED):
+        # Not unasked: 3 GB come over the network and stay in Docker while it runs, CI included.
         pytest.skip(f"installs 3 GB of CUDA in an image; {ASKED}=1 asks for it")
     (tmp_path / "tree").mkdir()
     made = Checkout.make(tmp_path / "tree", tiny_data(tmp_path / "data"))
